@@ -1,0 +1,23 @@
+//! The words that the layers share: ids, names, plans, the snapshot object, retention decisions and the
+//! `Strategy` trait. No I/O, no clock, hardly a dependency.
+//!
+//! Read `ids`, `plan`, `strategy`, `snapshot`, `retention`, in that order.
+
+mod ids;
+mod names;
+mod plan;
+pub mod retention;
+mod snapshot;
+mod strategy;
+
+pub use ids::{ChunkId, Digest, IndexId, PackId, ParseIdError, SnapshotId};
+pub use names::{ItemName, NameError, ProjectName, StoreName};
+pub use plan::{
+    BackupPlan, Check, Connection, DatabaseItem, GeneratedItem, GitItem, ItemKind, Parameter, ParameterSource, PlanItem, RestorePlan,
+    RestoreStep, StepReport, TreeItem,
+};
+pub use snapshot::{DatabaseRecord, ItemRecord, ManifestRoot, Outcome, RetentionRecord, Snapshot, SnapshotStrategy};
+pub use strategy::{
+    Blame, Cancel, ConnectionInfo, Detection, ProposedSetting, ScratchDatabase, SilentLog, StoredItem, Strategy, StrategyContext,
+    StrategyError, StrategyInfo, StrategyLog,
+};
