@@ -1,0 +1,129 @@
+//! Where things lie in a vault. The only place that spells a path.
+
+use crate::store::ObjectName;
+use havun_model::{IndexId, PackId, SnapshotId};
+use jiff::Timestamp;
+
+/// The description of the vault, in the clear.
+pub const VAULT_JSON: &str = "vault.json";
+/// What a stranger reads first.
+pub const README: &str = "README.txt";
+
+/// What an object is; part of its encryption context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectKind {
+    /// Frames of chunks.
+    Pack,
+    /// Tables of contents of packs.
+    Index,
+    /// One committed backup.
+    Snapshot,
+}
+
+impl ObjectKind {
+    /// `pack`, `index` or `snapshot`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pack => "pack",
+            Self::Index => "index",
+            Self::Snapshot => "snapshot",
+        }
+    }
+
+    /// The folder inside an epoch.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Pack => "packs",
+            Self::Index => "index",
+            Self::Snapshot => "snapshots",
+        }
+    }
+}
+
+/// `havun-backup/v1/<vault id>/<kind>`.
+pub fn context(vault_id: &str, kind: ObjectKind) -> String {
+    format!("havun-backup/v1/{vault_id}/{}", kind.word())
+}
+
+/// The name of an object whose parts this program made, or that were read from a validated id.
+fn name(text: String) -> ObjectName {
+    #[expect(clippy::expect_used, reason = "every caller joins validated epochs, hex digits and constants")]
+    ObjectName::new(&text).expect("a name made of safe parts")
+}
+
+/// `epochs/<epoch>/packs/ab/<sha256>`.
+pub fn pack(epoch: &str, id: &PackId) -> ObjectName {
+    let hex = id.to_hex();
+    let shard: String = hex.chars().take(2).collect();
+    name(format!("epochs/{epoch}/packs/{shard}/{hex}"))
+}
+
+/// `epochs/<epoch>/index/<sha256>`.
+pub fn index(epoch: &str, id: &IndexId) -> ObjectName {
+    name(format!("epochs/{epoch}/index/{id}"))
+}
+
+/// `epochs/<epoch>/snapshots/<UTC time>-<sha256>`.
+pub fn snapshot(epoch: &str, taken_at: Timestamp, id: &SnapshotId) -> ObjectName {
+    name(format!("epochs/{epoch}/snapshots/{}-{id}", taken_at.strftime("%Y%m%dT%H%M%SZ")))
+}
+
+/// `keys/<key id>.age`.
+pub fn key(key_id: &str) -> ObjectName {
+    name(format!("keys/{key_id}.age"))
+}
+
+/// A constant name at the top of the vault.
+pub fn top(text: &'static str) -> ObjectName {
+    name(text.to_owned())
+}
+
+/// Whether `text` may name an epoch: 1 to 32 of `a-z 0-9 -`.
+pub fn is_epoch(text: &str) -> bool {
+    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// The 64 hex digits that end the last component of an object's name, if it claims to be a SHA-256.
+pub fn claimed_hash(name: &str) -> Option<&str> {
+    let last = name.rsplit('/').next()?;
+    let hash = last.get(last.len().checked_sub(64)?..)?;
+    let before_ok = last.len() == 64 || last.as_bytes().get(last.len() - 65) == Some(&b'-');
+    (before_ok && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(hash)
+}
+
+/// The parts of `epochs/<epoch>/<folder>/…/<…sha256>`; `None` for anything else.
+pub fn parse(name: &str) -> Option<(&str, ObjectKind, &str)> {
+    let mut parts = name.split('/');
+    let epoch = (parts.next()? == "epochs").then(|| parts.next())??;
+    let kind = match parts.next()? {
+        "packs" => ObjectKind::Pack,
+        "index" => ObjectKind::Index,
+        "snapshots" => ObjectKind::Snapshot,
+        _ => return None,
+    };
+    is_epoch(epoch).then_some(())?;
+    Some((epoch, kind, claimed_hash(name)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_back() {
+        let id = PackId::from_bytes([0xab; 32]);
+        let name = pack("2026", &id);
+        assert_eq!(parse(name.as_str()), Some(("2026", ObjectKind::Pack, id.to_hex().as_str())));
+        let id = SnapshotId::from_bytes([1; 32]);
+        let name = snapshot("2026", "2026-11-23T03:00:00Z".parse().unwrap(), &id);
+        assert!(name.as_str().contains("/20261123T030000Z-"));
+        assert_eq!(parse(name.as_str()), Some(("2026", ObjectKind::Snapshot, id.to_hex().as_str())));
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_object() {
+        for text in ["vault.json", "keys/ab.age", "epochs/2026/packs/ab/xyz", "epochs/../packs/ab/00", "tmp/1"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

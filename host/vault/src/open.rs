@@ -1,0 +1,299 @@
+//! Making and opening a vault: `vault.json`, the keys, and reading whole objects.
+
+use crate::{
+    error::VaultError,
+    keys::{Identity, KeyRing, Recipient},
+    layout::{self, ObjectKind},
+    seal::{self, SealKey},
+    store::{ObjectName, Published, Store, StoreError},
+};
+use havun_model::ProjectName;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+
+/// The format that this program writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// Largest object other than a pack that is read whole, in bytes.
+const MAX_OBJECT_BYTES: u64 = 1 << 30;
+
+/// `vault.json`: what a vault is, in the clear.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultInfo {
+    /// 1.
+    pub format: u32,
+    /// 32 hex digits, the same in every replica.
+    pub vault_id: String,
+    /// The project.
+    pub project: ProjectName,
+    /// When it was made.
+    pub created: Timestamp,
+    /// How objects are encrypted.
+    pub encryption: Encryption,
+    /// How files and dumps are cut into chunks.
+    pub chunking: Chunking,
+    /// `year`: a new epoch begins with each calendar year (UTC).
+    pub epoch: String,
+}
+
+/// How a vault's objects are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encryption {
+    /// C2SP chunked-encryption with AES-256-GCM.
+    #[serde(rename = "cobblestone-256")]
+    Cobblestone256,
+    /// Objects lie as they are.
+    #[serde(rename = "none")]
+    None,
+}
+
+/// How files and dumps are cut into chunks; sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunking {
+    /// `fastcdc-nc2`.
+    pub name: String,
+    /// For files.
+    pub files: Profile,
+    /// For database dumps.
+    pub dumps: Profile,
+}
+
+/// One cutting profile; sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// No chunk but the last of a file is smaller.
+    pub min: u32,
+    /// About the average.
+    pub avg: u32,
+    /// No chunk is larger.
+    pub max: u32,
+    /// Files up to this size are one chunk; 0 where every file is cut.
+    #[serde(default)]
+    pub whole_below: u32,
+}
+
+impl Default for Chunking {
+    fn default() -> Self {
+        Self {
+            name: "fastcdc-nc2".to_owned(),
+            files: Profile { min: 256 << 10, avg: 1 << 20, max: 4 << 20, whole_below: 256 << 10 },
+            dumps: Profile { min: 64 << 10, avg: 256 << 10, max: 1 << 20, whole_below: 0 },
+        }
+    }
+}
+
+/// What a new vault shall be.
+pub struct NewVault {
+    /// The project.
+    pub project: ProjectName,
+    /// Whether objects are encrypted.
+    pub encryption: bool,
+    /// Who can open its keys; two at least where it is encrypted.
+    pub recipients: Vec<Recipient>,
+    /// Now.
+    pub created: Timestamp,
+}
+
+/// An open vault: its store, its description and the keys that the given identities opened.
+pub struct Vault {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) info: VaultInfo,
+    pub(crate) ring: KeyRing,
+}
+
+impl Vault {
+    /// Makes an empty vault in `store`. Keys come with the first epoch.
+    ///
+    /// # Errors
+    /// [`VaultError::NotAVault`] when something lies there already.
+    pub fn create(store: Arc<dyn Store>, new: &NewVault) -> Result<(), VaultError> {
+        let place = store.describe();
+        if store.size(&layout::top(layout::VAULT_JSON)).map_err(|e| at(&*store, e))?.is_some() {
+            return Err(VaultError::NotAVault { place, why: "there is a vault already".to_owned() });
+        }
+        let mut id = [0; 16];
+        random(&mut id)?;
+        let info = VaultInfo {
+            format: FORMAT,
+            vault_id: hex::encode(id),
+            project: new.project.clone(),
+            created: new.created,
+            encryption: if new.encryption { Encryption::Cobblestone256 } else { Encryption::None },
+            chunking: Chunking::default(),
+            epoch: "year".to_owned(),
+        };
+        write_head(&*store, &info)
+    }
+
+    /// Opens the vault in `store` with whichever of `identities` fits.
+    ///
+    /// # Errors
+    /// [`VaultError::NoVault`], [`VaultError::NotAVault`], [`VaultError::NewerFormat`], [`VaultError::WrongKey`].
+    pub fn open(store: Arc<dyn Store>, identities: &[Identity]) -> Result<Self, VaultError> {
+        let info = read_info(&*store)?;
+        let ring = match info.encryption {
+            Encryption::None => KeyRing::default(),
+            Encryption::Cobblestone256 => read_keys(&*store, identities)?,
+        };
+        Ok(Self { store, info, ring })
+    }
+
+    /// What the vault says of itself.
+    pub fn info(&self) -> &VaultInfo {
+        &self.info
+    }
+
+    /// The store that it lies in.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Whether objects are encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.info.encryption == Encryption::Cobblestone256
+    }
+
+    pub(crate) fn context(&self, kind: ObjectKind) -> String {
+        layout::context(&self.info.vault_id, kind)
+    }
+
+    /// A whole index or snapshot object: read, compared with the SHA-256 in its name, decrypted.
+    pub(crate) fn read_object(&self, name: &ObjectName, kind: ObjectKind) -> Result<Vec<u8>, VaultError> {
+        let stored = self.store.read(name, MAX_OBJECT_BYTES).map_err(|e| at(&*self.store, e))?;
+        check_hash(name, &stored)?;
+        self.open_bytes(name, kind, stored)
+    }
+
+    fn open_bytes(&self, name: &ObjectName, kind: ObjectKind, stored: Vec<u8>) -> Result<Vec<u8>, VaultError> {
+        if !self.is_encrypted() {
+            return Ok(stored);
+        }
+        let damaged = |what: &str| VaultError::Damaged { object: name.as_str().to_owned(), what: what.to_owned() };
+        let header: [u8; 56] = stored.get(..56).and_then(|h| h.try_into().ok()).ok_or_else(|| damaged("shorter than its header"))?;
+        let context = self.context(kind);
+        let key = self.ring.find_by_header(&context, &header).ok_or_else(|| damaged("none of the vault's keys opens it"))?;
+        seal::open_all(key, &context, &stored).map_err(|e| damaged(&e.to_string()))
+    }
+
+    /// Seals `plain` (where the vault is encrypted) for publishing.
+    pub(crate) fn seal_object(&self, key: Option<&SealKey>, kind: ObjectKind, plain: Vec<u8>) -> Result<Vec<u8>, VaultError> {
+        match key {
+            None => Ok(plain),
+            Some(key) => {
+                let mut salt = [0; 24];
+                random(&mut salt)?;
+                Ok(seal::seal_all(key, &self.context(kind), salt, &plain))
+            }
+        }
+    }
+}
+
+/// Wraps a store's error with the store's description.
+pub(crate) fn at(store: &dyn Store, source: StoreError) -> VaultError {
+    match source {
+        StoreError::Locked { holder } => VaultError::Locked { place: store.describe(), holder },
+        source => VaultError::Store { place: store.describe(), source },
+    }
+}
+
+/// Fills `bytes` from the operating system.
+pub(crate) fn random(bytes: &mut [u8]) -> Result<(), VaultError> {
+    getrandom::fill(bytes).map_err(|e| VaultError::Internal { what: "the system's random generator", why: e.to_string() })
+}
+
+/// SHA-256 of `stored` against the hash in `name`.
+pub(crate) fn check_hash(name: &ObjectName, stored: &[u8]) -> Result<(), VaultError> {
+    let found = hex::encode(Sha256::digest(stored));
+    match layout::claimed_hash(name.as_str()) {
+        Some(claimed) if claimed == found => Ok(()),
+        _ => Err(VaultError::Damaged { object: name.as_str().to_owned(), what: format!("its SHA-256 is {found}") }),
+    }
+}
+
+/// Publishes `bytes` under `name`, read back before it counts.
+pub(crate) fn publish(store: &dyn Store, name: &ObjectName, bytes: &[u8]) -> Result<Published, VaultError> {
+    let mut upload = store.begin().map_err(|e| at(store, e))?;
+    upload.write(bytes).map_err(|e| at(store, e))?;
+    let mut back = vec![0; bytes.len()];
+    upload.read_back(0, &mut back).map_err(|e| at(store, e))?;
+    if back != bytes {
+        return Err(VaultError::ReadBack { object: name.as_str().to_owned() });
+    }
+    upload.publish(name).map_err(|e| at(store, e))
+}
+
+/// `vault.json` and `README.txt`, the latter first: a folder with a `vault.json` is complete.
+fn write_head(store: &dyn Store, info: &VaultInfo) -> Result<(), VaultError> {
+    let readme = include_str!("readme.txt").replace("{project}", info.project.as_str()).replace("{vault}", &info.vault_id);
+    publish_head(store, layout::README, readme.as_bytes())?;
+    let json = serde_json::to_vec_pretty(info).map_err(|e| VaultError::Internal { what: "writing vault.json", why: e.to_string() })?;
+    publish_head(store, layout::VAULT_JSON, &json)
+}
+
+/// A leftover README of an interrupted creation is as good as a new one.
+fn publish_head(store: &dyn Store, name: &'static str, bytes: &[u8]) -> Result<(), VaultError> {
+    let name = layout::top(name);
+    match publish(store, &name, bytes) {
+        Err(VaultError::Store { source: StoreError::Conflict { .. }, .. }) if name.as_str() == layout::README => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Reads and checks `vault.json`.
+pub(crate) fn read_info(store: &dyn Store) -> Result<VaultInfo, VaultError> {
+    let place = store.describe();
+    let bytes = match store.read(&layout::top(layout::VAULT_JSON), 1 << 16) {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound { .. }) => return Err(VaultError::NoVault { place }),
+        Err(e) => return Err(at(store, e)),
+    };
+    let json: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|e| VaultError::NotAVault { place: place.clone(), why: format!("vault.json: {e}") })?;
+    let format = json.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    if format > u64::from(FORMAT) {
+        return Err(VaultError::NewerFormat { place, found: u32::try_from(format).unwrap_or(u32::MAX), known: FORMAT });
+    }
+    let info: VaultInfo =
+        serde_json::from_value(json).map_err(|e| VaultError::NotAVault { place: place.clone(), why: format!("vault.json: {e}") })?;
+    match unusable(&info) {
+        Some(why) => Err(VaultError::NotAVault { place, why }),
+        None => Ok(info),
+    }
+}
+
+/// Why this program cannot use a vault that describes itself so.
+fn unusable(info: &VaultInfo) -> Option<String> {
+    let c = &info.chunking;
+    let sane = |p: &Profile| p.min >= 4096 && p.min <= p.avg && p.avg <= p.max && p.max <= 64 << 20 && p.whole_below <= p.max;
+    if info.format != FORMAT {
+        Some(format!("vault.json: format {}", info.format))
+    } else if info.vault_id.len() != 32 || hex::decode(&info.vault_id).is_err() {
+        Some("vault.json: the vault id is not 32 hex digits".to_owned())
+    } else if c.name != "fastcdc-nc2" || !sane(&c.files) || !sane(&c.dumps) {
+        Some(format!("vault.json: chunking `{}` with these sizes is unknown", c.name))
+    } else if info.epoch != "year" {
+        Some(format!("vault.json: epoch length `{}` is unknown", info.epoch))
+    } else {
+        None
+    }
+}
+
+/// Every key that one of `identities` opens. A vault without a key yet (no run so far) has an empty ring.
+fn read_keys(store: &dyn Store, identities: &[Identity]) -> Result<KeyRing, VaultError> {
+    let files = store.list("keys").map_err(|e| at(store, e))?;
+    let mut ring = KeyRing::default();
+    let mut opened = 0;
+    for file in files.iter().filter(|f| f.name.as_str().ends_with(".age")) {
+        let wrapped = store.read(&file.name, 1 << 16).map_err(|e| at(store, e))?;
+        if let Ok(key) = crate::keys::unwrap(&wrapped, identities) {
+            ring.add(key);
+            opened += 1;
+        }
+    }
+    if opened == 0 && !files.is_empty() {
+        return Err(VaultError::WrongKey { place: store.describe() });
+    }
+    Ok(ring)
+}
