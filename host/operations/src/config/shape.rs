@@ -1,0 +1,246 @@
+//! Every key that a configuration may have: one table of constants, from which the checks and the JSON Schema
+//! are made, so that they cannot disagree.
+
+/// What a value must be.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// Text that is not empty.
+    Text,
+    /// A list of such texts.
+    Texts,
+    /// `true` or `false`.
+    Bool,
+    /// 1 to 65535.
+    Port,
+    /// A path; relative ones start at the folder of the configuration.
+    Path,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A text with rules of its own.
+    Checked(Rule),
+    /// Texts with rules of their own.
+    CheckedList(Rule),
+    /// `"plain"`, `{ file = "…" }`, `{ env = "…" }` or `{ credential = "…" }`.
+    Secret,
+    /// A secret whose plain form is a URL and harmless unless it holds a password.
+    SecretUrl(&'static [&'static str]),
+    /// A table of its own.
+    Section(&'static Shape),
+    /// Tables by name.
+    Named(&'static Shape),
+    /// Tables by name whose keys depend on their `kind`.
+    Kinds(&'static [(&'static str, &'static Shape)]),
+    /// A table that the strategy checks.
+    Free,
+}
+
+/// Rules for texts.
+#[derive(Clone, Copy)]
+pub(super) enum Rule {
+    /// `30d`, `7y`.
+    Term,
+    /// `daily 03:00`, cron.
+    Schedule,
+    /// IANA name.
+    TimeZone,
+    /// `age1…`.
+    Recipient,
+    /// `hetzner`, `SHA256:…`, `ssh-ed25519 AAAA…`.
+    HostKey,
+    /// Name of a store.
+    StoreName,
+    /// 64 hex digits.
+    Digest,
+    /// Something with an `@`.
+    Address,
+    /// `https://…` or `http://…`.
+    HttpUrl,
+}
+
+/// One key.
+pub(super) struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+    pub doc: &'static str,
+}
+
+/// The keys of one table.
+pub(super) struct Shape {
+    pub doc: &'static str,
+    pub keys: &'static [Key],
+}
+
+const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, required: true, doc }
+}
+
+const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, required: false, doc }
+}
+
+/// The kinds of store.
+pub(super) const STORE_KINDS: &[(&str, &Shape)] = &[("local", &LOCAL_STORE), ("sftp", &SFTP_STORE), ("s3", &S3_STORE)];
+/// The database engines that a connection may name.
+pub(super) const ENGINES: &[&str] = &["mariadb", "mysql", "sqlite", "postgresql", "mongodb", "redis"];
+/// Schemes of the audit database.
+pub(super) const AUDIT_SCHEMES: &[&str] = &["sqlite", "mysql", "mariadb", "postgres", "postgresql"];
+const SMTP_SCHEMES: &[&str] = &["smtp", "smtps", "smtp+starttls"];
+const WEB_SCHEMES: &[&str] = &["https", "http"];
+const DATABASE_SCHEMES: &[&str] =
+    &["mysql", "mariadb", "sqlite", "postgres", "postgresql", "pgsql", "mongodb", "mongodb+srv", "redis", "rediss", "file"];
+const TIERS: Kind = Kind::Word(&["hot", "archive", "test"]);
+const KINDS: Kind = Kind::Word(&["local", "sftp", "s3"]);
+
+/// The whole file.
+pub(super) static ROOT: Shape = Shape {
+    doc: "Configuration of havun-backup.",
+    keys: &[
+        optional("host", Kind::Section(&HOST), "This machine."),
+        optional("audit", Kind::Section(&AUDIT), "Where runs are recorded."),
+        optional("keys", Kind::Section(&KEYS), "Who can open the vaults."),
+        optional("stores", Kind::Kinds(STORE_KINDS), "Places that backups go to, by name."),
+        optional("notify", Kind::Section(&NOTIFY), "Who is told."),
+        optional("plugins", Kind::Named(&PLUGIN), "Strategies that are not built in, by name."),
+        optional("projects", Kind::Named(&PROJECT), "What is backed up, by name."),
+    ],
+};
+
+static HOST: Shape = Shape {
+    doc: "This machine.",
+    keys: &[
+        optional("name", Kind::Text, "Name in reports and snapshots; the host name unless said."),
+        optional("state_dir", Kind::Path, "Folder for caches and the audit database; /var/lib/havun-backup unless said."),
+        optional("timezone", Kind::Checked(Rule::TimeZone), "IANA time zone of schedules and terms; the system's unless said."),
+    ],
+};
+
+static AUDIT: Shape = Shape {
+    doc: "Where runs are recorded.",
+    keys: &[optional("url", Kind::SecretUrl(AUDIT_SCHEMES), "sqlite:///…, mysql://… or postgres://…; audit.db in state_dir unless said.")],
+};
+
+static KEYS: Shape = Shape {
+    doc: "Who can open the vaults.",
+    keys: &[
+        optional("identity", Kind::Secret, "The service key of this host: an age identity (AGE-SECRET-KEY-1…)."),
+        optional("escrow", Kind::CheckedList(Rule::Recipient), "age recipients (age1…) whose secret is kept off this host."),
+    ],
+};
+
+static LOCAL_STORE: Shape = Shape {
+    doc: "A folder on this machine.",
+    keys: &[
+        required("tier", TIERS, "What the store is for."),
+        required("kind", KINDS, "local."),
+        required("path", Kind::Path, "The folder."),
+    ],
+};
+
+static SFTP_STORE: Shape = Shape {
+    doc: "A folder on an SFTP server.",
+    keys: &[
+        required("tier", TIERS, "What the store is for."),
+        required("kind", KINDS, "sftp."),
+        required("host", Kind::Text, "Name or address of the server."),
+        optional("port", Kind::Port, "22 unless said."),
+        required("user", Kind::Text, "Login name."),
+        required("path", Kind::Text, "Folder on the server."),
+        optional("identity", Kind::Secret, "Private SSH key."),
+        optional("password", Kind::Secret, "Password, where keys are not possible."),
+        required("host_key", Kind::Checked(Rule::HostKey), "`hetzner`, `SHA256:…` or `ssh-ed25519 AAAA…`: never trusted on first use."),
+    ],
+};
+
+static S3_STORE: Shape = Shape {
+    doc: "A bucket of an S3-compatible service.",
+    keys: &[
+        required("tier", TIERS, "What the store is for."),
+        required("kind", KINDS, "s3."),
+        optional("endpoint", Kind::Checked(Rule::HttpUrl), "https://…; AWS itself unless said."),
+        optional("region", Kind::Text, "us-east-1 unless said."),
+        required("bucket", Kind::Text, "The bucket."),
+        optional("prefix", Kind::Text, "Folder in the bucket."),
+        optional("access_key_id", Kind::Secret, "Access key id."),
+        optional("secret_access_key", Kind::Secret, "Secret access key."),
+    ],
+};
+
+static NOTIFY: Shape = Shape {
+    doc: "Who is told.",
+    keys: &[
+        optional("email", Kind::Section(&EMAIL), "Mail."),
+        optional("slack", Kind::Section(&SLACK), "Slack."),
+    ],
+};
+
+static EMAIL: Shape = Shape {
+    doc: "Mail.",
+    keys: &[
+        required("smtp", Kind::SecretUrl(SMTP_SCHEMES), "smtp://, smtps:// or smtp+starttls:// server."),
+        optional("user", Kind::Secret, "Login name."),
+        optional("password", Kind::Secret, "Password."),
+        required("from", Kind::Checked(Rule::Address), "Sender."),
+        required("to", Kind::CheckedList(Rule::Address), "Recipients."),
+    ],
+};
+
+static SLACK: Shape =
+    Shape { doc: "Slack.", keys: &[required("webhook", Kind::Secret, "URL of an incoming webhook: whoever has it can post.")] };
+
+static PLUGIN: Shape = Shape {
+    doc: "A strategy that is not built in.",
+    keys: &[
+        required("path", Kind::Path, "The component (.wasm)."),
+        optional("digest", Kind::Checked(Rule::Digest), "SHA-256 of the component; needed with `grant`."),
+        optional("grant", Kind::Texts, "Capabilities granted to exactly this digest."),
+    ],
+};
+
+static PROJECT: Shape = Shape {
+    doc: "What is backed up.",
+    keys: &[
+        optional("title", Kind::Text, "For people; the name unless said."),
+        required("strategy", Kind::Text, "laravel, laravel-package, nodejs, files, or a name of [plugins]."),
+        required("root", Kind::Path, "The project's folder."),
+        optional("priority", Kind::Word(&["critical", "high", "medium", "low"]), "medium unless said."),
+        optional("compliance", Kind::Texts, "Rules that it falls under, e.g. belastingdienst."),
+        optional("schedule", Kind::Checked(Rule::Schedule), "`daily 03:00`, `weekly sun 05:00` or five-field cron."),
+        required("stores", Kind::CheckedList(Rule::StoreName), "Where it goes; at least one."),
+        optional("encryption", Kind::Bool, "true unless said."),
+        optional("paused", Kind::Bool, "Left out of runs unless forced."),
+        optional("retention", Kind::Section(&RETENTION), "How long it is kept."),
+        optional("databases", Kind::Named(&DATABASE), "Connections of the operator's own, by name; `main` overrides what the strategy finds."),
+        optional("settings", Kind::Free, "Settings of the strategy."),
+    ],
+};
+
+static RETENTION: Shape = Shape {
+    doc: "How long it is kept.",
+    keys: &[
+        optional("hot", Kind::Checked(Rule::Term), "In hot stores; 30d unless said."),
+        optional("archive", Kind::Checked(Rule::Term), "In archives; 7y unless said. Years run from the end of the calendar year."),
+        optional("archive_auto_delete", Kind::Bool, "false unless said."),
+    ],
+};
+
+static DATABASE: Shape = Shape {
+    doc: "A connection of the operator's own; what is given overrides what the strategy found.",
+    keys: &[
+        optional("engine", Kind::Word(ENGINES), "Needed where neither the URL nor the strategy says it."),
+        optional("url", Kind::SecretUrl(DATABASE_SCHEMES), "A whole URL."),
+        optional("host", Kind::Text, "Server."),
+        optional("port", Kind::Port, "Port."),
+        optional("socket", Kind::Path, "Unix socket."),
+        optional("user", Kind::Text, "Login name."),
+        optional("password", Kind::Secret, "Password."),
+        optional("database", Kind::Text, "Name of the database."),
+        optional("path", Kind::Text, "SQLite: the file, absolute or relative to the project's root."),
+        optional("charset", Kind::Text, "Character set of the connection."),
+        optional("tls", Kind::Word(&["disabled", "preferred", "required", "verify-ca", "verify-identity"]), "preferred unless said."),
+        optional("tls_ca", Kind::Path, "Certificates that verify-ca and verify-identity trust."),
+    ],
+};
+
+/// Schemes that a plain `notify.slack.webhook` may have.
+pub(super) const WEBHOOK_SCHEMES: &[&str] = WEB_SCHEMES;

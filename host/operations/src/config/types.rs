@@ -1,0 +1,322 @@
+//! The configuration as values: checked, with defaults filled in and paths made absolute.
+
+use super::Secret;
+use crate::schedule::Schedule;
+use havun_model::{Digest, ProjectName, StoreName, retention::Term};
+use jiff::tz::TimeZone;
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// A whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file that it was read from, absolute.
+    pub path: PathBuf,
+    /// `[host]`.
+    pub host: Host,
+    /// `[audit]`.
+    pub audit: Audit,
+    /// `[keys]`.
+    pub keys: Keys,
+    /// `[stores.NAME]`.
+    pub stores: BTreeMap<StoreName, StoreConfig>,
+    /// `[notify]`.
+    pub notify: Notify,
+    /// `[plugins.NAME]`: strategies that are not built in.
+    pub plugins: BTreeMap<String, PluginConfig>,
+    /// `[projects.NAME]`.
+    pub projects: BTreeMap<ProjectName, ProjectConfig>,
+    /// What is allowed but unwise, one line each, with its place in the file.
+    pub warnings: Vec<String>,
+}
+
+/// `[host]`.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// As in "[HavunCore] Daily Backup Report".
+    pub name: String,
+    /// Caches, the audit database, compiled strategies.
+    pub state_dir: PathBuf,
+    /// In which schedules and terms are reckoned.
+    pub timezone: TimeZone,
+}
+
+/// `[audit]`.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// `sqlite:///…`, `mysql://…` or `postgres://…`.
+    pub url: Secret,
+}
+
+/// `[keys]`.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    /// The host's service key (age X25519 identity).
+    pub identity: Option<Secret>,
+    /// Offline recipients (`age1…`).
+    pub escrow: Vec<String>,
+}
+
+/// What a store is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Fast and near, thinned by `retention.hot`.
+    Hot,
+    /// Kept for `retention.archive`.
+    Archive,
+    /// For drills.
+    Test,
+}
+
+impl Tier {
+    /// `hot`, `archive` or `test`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+            Self::Archive => "archive",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// `[stores.NAME]`.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Its name.
+    pub name: StoreName,
+    /// What it is for.
+    pub tier: Tier,
+    /// Where it is.
+    pub kind: StoreKind,
+}
+
+/// Where a store is.
+#[derive(Debug, Clone)]
+pub enum StoreKind {
+    /// A folder on this machine.
+    Local {
+        /// The folder, absolute.
+        path: PathBuf,
+    },
+    /// A folder on an SFTP server.
+    Sftp(SftpStore),
+    /// A bucket.
+    S3(S3Store),
+}
+
+impl StoreKind {
+    /// `local`, `sftp` or `s3`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Local { .. } => "local",
+            Self::Sftp(_) => "sftp",
+            Self::S3(_) => "s3",
+        }
+    }
+}
+
+/// A folder on an SFTP server.
+#[derive(Debug, Clone)]
+pub struct SftpStore {
+    /// Name or address.
+    pub host: String,
+    /// 22 unless said.
+    pub port: u16,
+    /// Who logs in.
+    pub user: String,
+    /// Folder, absolute or relative to the login folder.
+    pub path: String,
+    /// Private key.
+    pub identity: Option<Secret>,
+    /// Where keys are not possible.
+    pub password: Option<Secret>,
+    /// Preset `hetzner`, `SHA256:…`, or `ssh-ed25519 AAAA…`.
+    pub host_key: String,
+}
+
+/// A bucket of an S3-compatible service.
+#[derive(Debug, Clone)]
+pub struct S3Store {
+    /// `https://…`; empty for AWS itself.
+    pub endpoint: String,
+    /// `eu-central-1`.
+    pub region: String,
+    /// The bucket.
+    pub bucket: String,
+    /// Folder in the bucket.
+    pub prefix: String,
+    /// Access key id.
+    pub access_key_id: Option<Secret>,
+    /// Secret access key.
+    pub secret_access_key: Option<Secret>,
+}
+
+/// `[notify]`.
+#[derive(Debug, Clone, Default)]
+pub struct Notify {
+    /// `[notify.email]`.
+    pub email: Option<Email>,
+    /// `[notify.slack]`.
+    pub slack: Option<Slack>,
+}
+
+/// `[notify.email]`.
+#[derive(Debug, Clone)]
+pub struct Email {
+    /// `smtp://`, `smtps://` or `smtp+starttls://`.
+    pub smtp: Secret,
+    /// Login name.
+    pub user: Option<Secret>,
+    /// Password.
+    pub password: Option<Secret>,
+    /// Sender.
+    pub from: String,
+    /// Recipients.
+    pub to: Vec<String>,
+}
+
+/// `[notify.slack]`.
+#[derive(Debug, Clone)]
+pub struct Slack {
+    /// `https://hooks.slack.com/…`.
+    pub webhook: Secret,
+}
+
+/// `[plugins.NAME]`: a strategy that is not built in.
+#[derive(Debug, Clone)]
+pub struct PluginConfig {
+    /// The name that `strategy = "…"` uses.
+    pub name: String,
+    /// The component.
+    pub path: PathBuf,
+    /// SHA-256 of the component; a component with another one is refused.
+    pub digest: Option<Digest>,
+    /// Capabilities granted to exactly this digest.
+    pub grant: Vec<String>,
+}
+
+/// How much a project matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Backed up first.
+    Critical,
+    /// Second.
+    High,
+    /// Third; the default.
+    Medium,
+    /// Last.
+    Low,
+}
+
+impl Priority {
+    /// `critical`, `high`, `medium` or `low`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
+}
+
+/// `[projects.NAME]`.
+#[derive(Debug, Clone)]
+pub struct ProjectConfig {
+    /// Its name.
+    pub name: ProjectName,
+    /// For people; the name unless said.
+    pub title: String,
+    /// A built-in strategy or a name of `[plugins]`.
+    pub strategy: String,
+    /// The project's folder, absolute.
+    pub root: PathBuf,
+    /// How much it matters.
+    pub priority: Priority,
+    /// Rules that it falls under (`belastingdienst`).
+    pub compliance: Vec<String>,
+    /// When it is due; never by itself when there is none.
+    pub schedule: Option<Schedule>,
+    /// At least one, without repeats.
+    pub stores: Vec<StoreName>,
+    /// Whether the vault is encrypted.
+    pub encryption: bool,
+    /// Left out of runs unless forced.
+    pub paused: bool,
+    /// `[projects.NAME.retention]`.
+    pub retention: Retention,
+    /// `[projects.NAME.databases.NAME]`.
+    pub databases: BTreeMap<String, DatabaseConfig>,
+    /// `[projects.NAME.settings]` as a JSON object, for the strategy.
+    pub settings: serde_json::Value,
+}
+
+/// `[projects.NAME.retention]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// How long the hot tier keeps a snapshot.
+    pub hot: Term,
+    /// How long an archive keeps it.
+    pub archive: Term,
+    /// Whether an archive may delete by itself after the term.
+    pub archive_auto_delete: bool,
+}
+
+/// `[projects.NAME.databases.NAME]`: a connection of the operator's own. What is given here overrides what the
+/// strategy found, parameter by parameter; a strategy never sees it.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// Its name; `main` overrides the strategy's main connection.
+    pub name: String,
+    /// `mariadb`, `mysql`, `sqlite`, `postgresql`, `mongodb` or `redis`.
+    pub engine: Option<String>,
+    /// A whole URL, with or without a password.
+    pub url: Option<Secret>,
+    /// Server.
+    pub host: Option<String>,
+    /// Port.
+    pub port: Option<u16>,
+    /// Unix socket.
+    pub socket: Option<PathBuf>,
+    /// Login name.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<Secret>,
+    /// Name of the database.
+    pub database: Option<String>,
+    /// SQLite: the file, absolute or relative to the project's root.
+    pub path: Option<PathBuf>,
+    /// Character set of the connection.
+    pub charset: Option<String>,
+    /// `disabled`, `preferred`, `required`, `verify-ca` or `verify-identity`.
+    pub tls: Option<String>,
+    /// Certificates that `verify-*` trusts.
+    pub tls_ca: Option<PathBuf>,
+}
+
+impl DatabaseConfig {
+    /// The parameters that are given, by the names of a `Connection`, secrets resolved.
+    ///
+    /// # Errors
+    /// [`super::SecretError`] when a secret cannot be read.
+    pub fn parameters(&self) -> Result<BTreeMap<&'static str, zeroize::Zeroizing<String>>, super::SecretError> {
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let plain = [
+            ("host", self.host.clone()),
+            ("port", self.port.map(|port| port.to_string())),
+            ("socket", self.socket.as_ref().map(text)),
+            ("user", self.user.clone()),
+            ("database", self.database.clone()),
+            ("path", self.path.as_ref().map(text)),
+            ("charset", self.charset.clone()),
+            ("tls", self.tls.clone()),
+            ("tls_ca", self.tls_ca.as_ref().map(text)),
+        ];
+        let mut all: BTreeMap<_, _> = plain.into_iter().filter_map(|(name, value)| Some((name, value?.into()))).collect();
+        for (name, secret) in [("url", &self.url), ("password", &self.password)] {
+            if let Some(secret) = secret {
+                all.insert(name, secret.resolve()?);
+            }
+        }
+        Ok(all)
+    }
+}
