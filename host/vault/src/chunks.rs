@@ -232,3 +232,11 @@ impl<'v> ChunkReader<'v> {
         self.index.pack(pack).map_or_else(String::new, |record| layout::pack(&self.epoch, &record.id).as_str().to_owned())
     }
 }
+
+impl ChunkReader<'_> {
+    /// Name of the pack that the index gives for a chunk.
+    pub fn pack_of(&self, id: &ChunkId) -> Option<String> {
+        let location = self.index.get(id)?;
+        Some(self.pack_name(location.pack))
+    }
+}

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 pub const VAULT_JSON: &str = "vault.json";
 /// What a stranger reads first.
 pub const README: &str = "README.txt";
+/// SHA-256 sums of the two above, as `sha256sum` writes and checks them.
+pub const HEAD_SUMS: &str = "vault.sha256";
 
 /// What an object is; part of its encryption context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +73,16 @@ pub fn snapshot(epoch: &str, taken_at: Timestamp, id: &SnapshotId) -> ObjectName
 /// `keys/<key id>.age`.
 pub fn key(key_id: &str) -> ObjectName {
     name(format!("keys/{key_id}.age"))
+}
+
+/// `keys/<key id>.sha256`: the SHA-256 sum of the key file, as `sha256sum` writes and checks it.
+pub fn key_sum(key_id: &str) -> ObjectName {
+    name(format!("keys/{key_id}.sha256"))
+}
+
+/// `epochs/<epoch>/marks/<sha256>`: packs that nothing needs any more, with the time when that was seen.
+pub fn mark(epoch: &str, hash: &str) -> ObjectName {
+    name(format!("epochs/{epoch}/marks/{hash}"))
 }
 
 /// A constant name at the top of the vault.

@@ -11,7 +11,7 @@ use havun_model::ProjectName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
@@ -224,21 +224,28 @@ pub(crate) fn publish(store: &dyn Store, name: &ObjectName, bytes: &[u8]) -> Res
     upload.publish(name).map_err(|e| at(store, e))
 }
 
-/// `vault.json` and `README.txt`, the latter first: a folder with a `vault.json` is complete.
-fn write_head(store: &dyn Store, info: &VaultInfo) -> Result<(), VaultError> {
-    let readme = include_str!("readme.txt").replace("{project}", info.project.as_str()).replace("{vault}", &info.vault_id);
-    publish_head(store, layout::README, readme.as_bytes())?;
-    let json = serde_json::to_vec_pretty(info).map_err(|e| VaultError::Internal { what: "writing vault.json", why: e.to_string() })?;
-    publish_head(store, layout::VAULT_JSON, &json)
+/// What `vault.sha256` and `README.txt` must hold beside this description.
+pub(crate) fn expected_readme(info: &VaultInfo) -> String {
+    include_str!("readme.txt").replace("{project}", info.project.as_str()).replace("{vault}", &info.vault_id)
 }
 
-/// A leftover README of an interrupted creation is as good as a new one.
-fn publish_head(store: &dyn Store, name: &'static str, bytes: &[u8]) -> Result<(), VaultError> {
-    let name = layout::top(name);
-    match publish(store, &name, bytes) {
-        Err(VaultError::Store { source: StoreError::Conflict { .. }, .. }) if name.as_str() == layout::README => Ok(()),
-        other => other.map(|_| ()),
+/// `README.txt`, the sums and `vault.json`, which comes last: a folder that has it is complete.
+fn write_head(store: &dyn Store, info: &VaultInfo) -> Result<(), VaultError> {
+    let readme = expected_readme(info);
+    let json = serde_json::to_vec_pretty(info).map_err(|e| VaultError::Internal { what: "writing vault.json", why: e.to_string() })?;
+    let sums = sum_line(readme.as_bytes(), layout::README) + &sum_line(&json, layout::VAULT_JSON);
+    for (name, bytes) in [(layout::README, readme.as_bytes()), (layout::HEAD_SUMS, sums.as_bytes()), (layout::VAULT_JSON, &json)] {
+        // What an interrupted creation left was of another vault id; without its vault.json it means nothing.
+        let name = layout::top(name);
+        store.remove(&name).map_err(|e| at(store, e))?;
+        publish(store, &name, bytes)?;
     }
+    Ok(())
+}
+
+/// One line as `sha256sum` writes it.
+pub(crate) fn sum_line(bytes: &[u8], name: &str) -> String {
+    format!("{}  {name}\n", hex::encode(Sha256::digest(bytes)))
 }
 
 /// Reads and checks `vault.json`.
@@ -282,18 +289,92 @@ fn unusable(info: &VaultInfo) -> Option<String> {
 
 /// Every key that one of `identities` opens. A vault without a key yet (no run so far) has an empty ring.
 fn read_keys(store: &dyn Store, identities: &[Identity]) -> Result<KeyRing, VaultError> {
-    let files = store.list("keys").map_err(|e| at(store, e))?;
     let mut ring = KeyRing::default();
-    let mut opened = 0;
-    for file in files.iter().filter(|f| f.name.as_str().ends_with(".age")) {
-        let wrapped = store.read(&file.name, 1 << 16).map_err(|e| at(store, e))?;
+    let (mut files, mut opened) = (0, 0);
+    for (_, wrapped) in key_files(store)? {
+        files += 1;
         if let Ok(key) = crate::keys::unwrap(&wrapped, identities) {
             ring.add(key);
             opened += 1;
         }
     }
-    if opened == 0 && !files.is_empty() {
-        return Err(VaultError::WrongKey { place: store.describe() });
+    if opened > 0 || files == 0 {
+        return Ok(ring);
     }
-    Ok(ring)
+    match damaged_keys(store)?.into_iter().next() {
+        Some((object, what)) => Err(VaultError::Damaged { object, what }),
+        None => Err(VaultError::WrongKey { place: store.describe() }),
+    }
+}
+
+fn key_files(store: &dyn Store) -> Result<Vec<(String, Vec<u8>)>, VaultError> {
+    let listed = store.list("keys").map_err(|e| at(store, e))?;
+    let files = listed.into_iter().filter(|f| f.name.as_str().ends_with(".age"));
+    files.map(|f| Ok((f.name.as_str().to_owned(), store.read(&f.name, 1 << 16).map_err(|e| at(store, e))?))).collect()
+}
+
+/// Key files that are not what the sum beside them says, with what is wrong.
+fn damaged_keys(store: &dyn Store) -> Result<Vec<(String, String)>, VaultError> {
+    let mut damaged = Vec::new();
+    let mut sums = BTreeSet::new();
+    for (name, wrapped) in key_files(store)? {
+        let id = name.trim_start_matches("keys/").trim_end_matches(".age");
+        let sum_name = layout::key_sum(id);
+        let sum = match store.read(&sum_name, 1 << 12) {
+            Ok(sum) => sum,
+            Err(StoreError::NotFound { .. }) => Vec::new(),
+            Err(e) => return Err(at(store, e)),
+        };
+        sums.insert(sum_name.as_str().to_owned());
+        if sum != sum_line(&wrapped, &format!("{id}.age")).as_bytes() {
+            damaged.push((name.clone(), "its SHA-256 is not the one in the file beside it (one of the two is damaged)".to_owned()));
+        }
+    }
+    for listed in store.list("keys").map_err(|e| at(store, e))? {
+        let name = listed.name.as_str();
+        if name.ends_with(".sha256") && !sums.contains(name) {
+            damaged.push((name.replace(".sha256", ".age"), "it is missing".to_owned()));
+        }
+    }
+    Ok(damaged)
+}
+
+impl Vault {
+    pub(crate) fn damaged_keys(&self) -> Result<Vec<(String, String)>, VaultError> {
+        damaged_keys(&*self.store)
+    }
+
+    /// The key that an epoch's objects are sealed with: the one that opens its newest snapshot, else any other of its
+    /// objects. `None` when the epoch has no object yet, or the vault is not encrypted.
+    pub(crate) fn epoch_key(&self, epoch: &str) -> Result<Option<Arc<SealKey>>, VaultError> {
+        if !self.is_encrypted() {
+            return Ok(None);
+        }
+        for kind in [ObjectKind::Snapshot, ObjectKind::Index, ObjectKind::Pack] {
+            let mut objects = self.list_kind(epoch, kind)?;
+            objects.sort_by(|a, b| b.name.as_str().cmp(a.name.as_str()));
+            for object in objects.iter().filter(|o| o.size >= 56) {
+                let mut header = [0; 56];
+                self.store.read_range(&object.name, 0, &mut header).map_err(|e| at(&*self.store, e))?;
+                if let Some(key) = self.ring.find_by_header(&self.context(kind), &header) {
+                    return Ok(Some(Arc::new(key.clone())));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a key for a new epoch, wraps it for `recipients` and publishes it before anything is sealed with it.
+    pub(crate) fn new_epoch_key(&self, recipients: &[Recipient]) -> Result<Arc<SealKey>, VaultError> {
+        let internal = |e: String| VaultError::Internal { what: "making a key", why: e };
+        if recipients.is_empty() {
+            return Err(internal("no recipients are given".to_owned()));
+        }
+        let key = SealKey::generate().map_err(|e| internal(e.to_string()))?;
+        let wrapped = crate::keys::wrap(&key, recipients).map_err(|e| internal(e.to_string()))?;
+        let id = crate::keys::KeyId::of(&key).to_string();
+        publish(&*self.store, &layout::key_sum(&id), sum_line(&wrapped, &format!("{id}.age")).as_bytes())?;
+        publish(&*self.store, &layout::key(&id), &wrapped)?;
+        Ok(Arc::new(key))
+    }
 }

@@ -1,0 +1,367 @@
+//! Checking a vault: every name that claims to be a SHA-256, every snapshot's packs and manifest and, on request,
+//! every chunk. Damage is reported with the snapshots and files that it hits; nothing is changed.
+
+use crate::{
+    chunks::{ChunkReader, EpochIndex, pack_damage},
+    entry::Entry,
+    error::VaultError,
+    frame::FrameDecoder,
+    index::PackRecord,
+    layout::{self, ObjectKind},
+    manifest::ListLine,
+    open::{Vault, at, expected_readme, sum_line},
+    pack::PackReader,
+    progress::Progress,
+    snapshots::{Damage, StoredSnapshot},
+    store::StoreError,
+};
+use havun_model::{ChunkId, PackId, SnapshotId};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+/// Paths named for one damaged object; the rest are counted.
+const NAMED_FILES: usize = 100;
+
+/// What to check.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// One snapshot and the packs that it needs, or everything.
+    pub snapshot: Option<SnapshotId>,
+    /// Decrypt, decode and re-hash every chunk.
+    pub read_data: bool,
+    /// Threads; at least one.
+    pub threads: usize,
+}
+
+/// What was checked and what is wrong.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct VerifyReport {
+    /// Objects whose SHA-256 was compared.
+    pub objects: u64,
+    /// Their stored bytes.
+    pub bytes: u64,
+    /// Snapshots whose manifest was read.
+    pub snapshots: u64,
+    /// Chunks whose SHA-256 was compared.
+    pub chunks: u64,
+    /// What is wrong; empty when all is well.
+    pub damage: Vec<Damage>,
+}
+
+impl Vault {
+    /// Checks the vault.
+    ///
+    /// # Errors
+    /// Only where the store fails or the snapshot asked for does not exist; damage is in the report.
+    pub fn verify(&self, options: &VerifyOptions, progress: &dyn Progress) -> Result<VerifyReport, VaultError> {
+        let mut check = Check { vault: self, options, progress, report: VerifyReport::default(), damage: BTreeMap::new() };
+        check.head()?;
+        let list = self.snapshots()?;
+        for damage in list.damaged {
+            check.damage.insert(damage.object.clone(), damage);
+        }
+        let mut wanted: Vec<StoredSnapshot> = list.snapshots;
+        check.report.objects += wanted.len() as u64;
+        if let Some(id) = options.snapshot {
+            wanted.retain(|s| s.id == id);
+            if wanted.is_empty() && !check.damage.values().any(|d| d.snapshots.contains(&id)) {
+                return Err(VaultError::NoSnapshot { id });
+            }
+        }
+        for epoch in self.epochs()? {
+            let snapshots: Vec<&StoredSnapshot> = wanted.iter().filter(|s| s.snapshot.epoch == epoch).collect();
+            if options.snapshot.is_none() || !snapshots.is_empty() {
+                check.epoch(&epoch, &snapshots)?;
+            }
+        }
+        check.report.damage = check.damage.into_values().collect();
+        Ok(check.report)
+    }
+}
+
+struct Check<'v> {
+    vault: &'v Vault,
+    options: &'v VerifyOptions,
+    progress: &'v dyn Progress,
+    report: VerifyReport,
+    damage: BTreeMap<String, Damage>,
+}
+
+/// What reading the packs found.
+#[derive(Default)]
+struct PackFindings {
+    /// Object name and what is wrong with it.
+    bad_packs: BTreeMap<PackId, String>,
+    bad_chunks: HashSet<ChunkId>,
+}
+
+impl Check<'_> {
+    fn note(&mut self, object: &str, what: &str) -> &mut Damage {
+        self.damage.entry(object.to_owned()).or_insert_with(|| Damage::of(object, what))
+    }
+
+    /// The files at the top: their sums, and the README against what it must say.
+    fn head(&mut self) -> Result<(), VaultError> {
+        let readme = expected_readme(&self.vault.info);
+        match self.read_top(layout::README)? {
+            Some(bytes) if bytes == readme.as_bytes() => self.report.objects += 1,
+            Some(_) => drop(self.note(layout::README, "it is not the text that this program writes")),
+            None => drop(self.note(layout::README, "it is missing")),
+        }
+        let json = self.read_top(layout::VAULT_JSON)?.unwrap_or_default();
+        let sums = sum_line(readme.as_bytes(), layout::README) + &sum_line(&json, layout::VAULT_JSON);
+        self.report.objects += 1;
+        if self.read_top(layout::HEAD_SUMS)?.is_none_or(|found| found != sums.as_bytes()) {
+            self.note(layout::VAULT_JSON, "its SHA-256 is not the one in vault.sha256 (one of the two is damaged)");
+        }
+        self.keys()
+    }
+
+    fn read_top(&self, name: &'static str) -> Result<Option<Vec<u8>>, VaultError> {
+        match self.vault.store.read(&layout::top(name), 1 << 20) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(e) => Err(at(&*self.vault.store, e)),
+        }
+    }
+
+    fn keys(&mut self) -> Result<(), VaultError> {
+        for (object, what) in self.vault.damaged_keys()? {
+            self.note(&object, &what);
+        }
+        self.report.objects += self.vault.store.list("keys").map_err(|e| at(&*self.vault.store, e))?.len() as u64;
+        Ok(())
+    }
+
+    fn epoch(&mut self, epoch: &str, snapshots: &[&StoredSnapshot]) -> Result<(), VaultError> {
+        let loaded = self.vault.load_index(epoch, false, &BTreeSet::new())?;
+        self.report.objects += loaded.objects.len() as u64;
+        for bad in &loaded.bad {
+            self.note(&bad.object, &bad.what);
+        }
+        self.unlisted(epoch, &loaded, snapshots);
+        let needed: BTreeSet<PackId> = snapshots.iter().flat_map(|s| s.snapshot.packs.iter().copied()).collect();
+        let to_read: Vec<PackId> = match self.options.snapshot {
+            Some(_) => needed.iter().filter(|id| loaded.present.contains_key(*id)).copied().collect(),
+            None => loaded.present.keys().copied().collect(),
+        };
+        let mut findings = self.read_packs(epoch, &loaded, &to_read)?;
+        self.missing(epoch, &loaded, &needed, &mut findings);
+        for (id, what) in &findings.bad_packs {
+            let hit: Vec<SnapshotId> = snapshots.iter().filter(|s| s.snapshot.packs.contains(id)).map(|s| s.id).collect();
+            self.note(layout::pack(epoch, id).as_str(), what).snapshots = hit;
+        }
+        self.manifests(epoch, loaded, snapshots, &findings)
+    }
+
+    /// Packs that a snapshot needs and no index object lists: an index object was lost or replaced by an old one.
+    fn unlisted(&mut self, epoch: &str, loaded: &EpochIndex, snapshots: &[&StoredSnapshot]) {
+        for (id, _, _) in &loaded.unlisted {
+            let hit: Vec<SnapshotId> = snapshots.iter().filter(|s| s.snapshot.packs.contains(id)).map(|s| s.id).collect();
+            if !hit.is_empty() {
+                let object = format!("epochs/{epoch}/index");
+                let what = format!("no index object lists pack {id}; its own table of contents was used, and the next run writes a new one");
+                self.note(&object, &what).snapshots = hit;
+            }
+        }
+    }
+
+    fn missing(&mut self, epoch: &str, loaded: &EpochIndex, needed: &BTreeSet<PackId>, findings: &mut PackFindings) {
+        for id in needed.iter().filter(|id| !loaded.present.contains_key(*id) || loaded.missing.contains(*id)) {
+            let what = match loaded.present.get(id) {
+                None => "it is missing".to_owned(),
+                Some(size) => format!("it has {size} bytes, and the index says otherwise"),
+            };
+            tracing::debug!(%epoch, pack = %id, "a needed pack is not as the index says");
+            findings.bad_packs.entry(*id).or_insert(what);
+        }
+    }
+
+    fn read_packs(&mut self, epoch: &str, loaded: &EpochIndex, packs: &[PackId]) -> Result<PackFindings, VaultError> {
+        let findings = Mutex::new(PackFindings::default());
+        let (next, bytes, chunks) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let work = || -> Result<(), VaultError> {
+            while let Some(id) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let size = loaded.present.get(id).copied().unwrap_or(0);
+                let found = self.read_pack(epoch, loaded, id, size)?;
+                bytes.fetch_add(size, Ordering::Relaxed);
+                chunks.fetch_add(found.chunks, Ordering::Relaxed);
+                if let Some(what) = found.what {
+                    let mut all = findings.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.bad_packs.insert(*id, what);
+                    all.bad_chunks.extend(found.bad_chunks);
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.options.threads.max(1)).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(panicked()))).collect::<Result<Vec<()>, _>>()
+        })?;
+        self.report.objects += packs.len() as u64;
+        self.report.bytes += bytes.into_inner();
+        self.report.chunks += chunks.into_inner();
+        Ok(findings.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One pack: its SHA-256 and, on request or when that is wrong, each of its chunks.
+    fn read_pack(&self, epoch: &str, loaded: &EpochIndex, id: &PackId, size: u64) -> Result<PackFinding, VaultError> {
+        let name = layout::pack(epoch, id);
+        let hash = match self.vault.hash_object(&name, size) {
+            Ok(hash) => hash,
+            Err(VaultError::Store { source, .. }) if !source.is_transient() => format!("unreadable ({source})"),
+            Err(other) => return Err(other),
+        };
+        self.progress.advance("verify", 0, size);
+        let whole = hash == id.to_hex();
+        let mut finding = PackFinding { what: (!whole).then(|| format!("its SHA-256 is {hash}")), ..PackFinding::default() };
+        if (self.options.read_data || !whole)
+            && let Some(record) = loaded.index.pack_by_id(id)
+        {
+            self.read_chunks(epoch, record, &mut finding)?;
+        }
+        Ok(finding)
+    }
+
+    fn read_chunks(&self, epoch: &str, record: &PackRecord, finding: &mut PackFinding) -> Result<(), VaultError> {
+        let name = layout::pack(epoch, &record.id);
+        let context = self.vault.context(ObjectKind::Pack);
+        let keys = self.vault.is_encrypted().then_some((&self.vault.ring, context.as_str()));
+        let mut decoder = FrameDecoder::new().map_err(|e| VaultError::Internal { what: "zstd", why: e.to_string() })?;
+        let mut reader = PackReader::open(&*self.vault.store, &name, keys).map_err(|e| pack_damage(self.vault, &name, e));
+        for (n, frame) in record.frames.iter().enumerate() {
+            let decoded = match &mut reader {
+                Ok(reader) => reader
+                    .read_frame(frame)
+                    .map_err(|e| e.to_string())
+                    .and_then(|stored| decoder.decode(&stored, frame.raw).map_err(|e| e.to_string())),
+                Err(error) => Err(error.to_string()),
+            };
+            let problem = decoded.as_ref().err().map(|what| format!("frame {n}: {what}"));
+            if let Some(what) = problem {
+                finding.what.get_or_insert(what);
+            }
+            let raw = decoded.unwrap_or_default();
+            for entry in record.entries_of(n) {
+                let start = entry.offset as usize;
+                let part = raw.get(start..start.saturating_add(entry.len as usize));
+                finding.chunks += 1;
+                if part.is_none_or(|part| Sha256::digest(part).as_slice() != entry.id.as_bytes()) {
+                    finding.what.get_or_insert_with(|| format!("chunk {} in it is not what its id says", entry.id));
+                    finding.bad_chunks.push(entry.id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn manifests(&mut self, epoch: &str, loaded: EpochIndex, snapshots: &[&StoredSnapshot], findings: &PackFindings) -> Result<(), VaultError> {
+        let index = Arc::new(loaded.index);
+        let mut walk = ManifestWalk {
+            reader: ChunkReader::new(self.vault, epoch, Arc::clone(&index))?,
+            good: HashSet::new(),
+            is_bad: Box::new(move |id| findings.bad_chunks.contains(id) || index.get(id).is_none()),
+        };
+        for stored in snapshots {
+            let root = &stored.snapshot.manifest;
+            let mut hits = Vec::new();
+            walk.list(&root.chunk, root.depth, "", &mut hits)?;
+            self.report.snapshots += 1;
+            self.progress.advance("verify", root.entries, 0);
+            for hit in hits {
+                self.hit(epoch, stored, hit, &walk);
+            }
+        }
+        Ok(())
+    }
+
+    /// Books one damaged file or list to the pack that is to blame.
+    fn hit(&mut self, epoch: &str, stored: &StoredSnapshot, hit: Hit, walk: &ManifestWalk<'_>) {
+        let object = walk.reader.pack_of(&hit.chunk).unwrap_or_else(|| {
+            // No index and no table of contents knows the chunk: it was in a pack that is gone.
+            let gone = self.damage.values().find(|d| d.object.contains("/packs/") && d.snapshots.contains(&stored.id));
+            gone.map_or_else(|| format!("epochs/{epoch}/index"), |d| d.object.clone())
+        });
+        let damage = self.note(&object, &format!("chunk {} cannot be read", hit.chunk));
+        if !damage.snapshots.contains(&stored.id) {
+            damage.snapshots.push(stored.id);
+        }
+        damage.file_count += 1;
+        if damage.files.len() < NAMED_FILES && !damage.files.contains(&hit.path) {
+            damage.files.push(hit.path);
+        }
+    }
+}
+
+#[derive(Default)]
+struct PackFinding {
+    what: Option<String>,
+    bad_chunks: Vec<ChunkId>,
+    chunks: u64,
+}
+
+/// A file (or a run of manifest entries) that cannot be had, and the chunk to blame.
+struct Hit {
+    path: String,
+    chunk: ChunkId,
+}
+
+/// Reads manifests, each list and leaf once however many snapshots share it.
+struct ManifestWalk<'a> {
+    reader: ChunkReader<'a>,
+    good: HashSet<ChunkId>,
+    is_bad: Box<dyn Fn(&ChunkId) -> bool + 'a>,
+}
+
+impl ManifestWalk<'_> {
+    fn list(&mut self, chunk: &ChunkId, depth: u32, first: &str, hits: &mut Vec<Hit>) -> Result<(), VaultError> {
+        if self.good.contains(chunk) {
+            return Ok(());
+        }
+        let before = hits.len();
+        let lines = match self.reader.chunk(chunk) {
+            Ok(lines) => lines,
+            Err(error) if error.is_integrity() => {
+                hits.push(Hit { path: format!("(every entry from {:?} on)", if first.is_empty() { "the first" } else { first }), chunk: *chunk });
+                return Ok(());
+            }
+            Err(other) => return Err(other),
+        };
+        for line in lines.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+            self.line(chunk, depth, line, hits)?;
+        }
+        if hits.len() == before {
+            self.good.insert(*chunk);
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, chunk: &ChunkId, depth: u32, line: &[u8], hits: &mut Vec<Hit>) -> Result<(), VaultError> {
+        if depth > 0 {
+            match ListLine::from_line(line) {
+                Ok(inner) => self.list(&inner.chunk, depth - 1, &inner.first, hits)?,
+                Err(error) => hits.push(Hit { path: format!("(a list of the manifest: {error})"), chunk: *chunk }),
+            }
+            return Ok(());
+        }
+        match Entry::from_line(line) {
+            Ok(entry) => {
+                if let Some(bad) = entry.chunks.iter().find(|id| (self.is_bad)(id)) {
+                    hits.push(Hit { path: entry.display_path(), chunk: *bad });
+                }
+            }
+            Err(error) => hits.push(Hit { path: format!("(an entry of the manifest: {error})"), chunk: *chunk }),
+        }
+        Ok(())
+    }
+}
+
+fn panicked() -> VaultError {
+    VaultError::Internal { what: "verify", why: "a thread panicked".to_owned() }
+}
