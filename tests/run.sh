@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Installs what the tests need from Debian's packages where it is missing, builds everything and runs all tests.
+# Usage: tests/run.sh [ARGUMENT FOR cargo test …]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# program package: each program is looked for where Debian puts it.
+need() {
+  local missing=() line program package
+  while read -r program package; do
+    [ -n "$program" ] || continue
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$program" > /dev/null || missing+=("$package")
+  done <<'LIST'
+mariadbd mariadb-server
+mariadb-dump mariadb-client
+sqlite3 sqlite3
+git git
+rsync rsync
+setfacl acl
+setfattr attr
+zstd zstd
+age age
+jq jq
+python3 python3
+cc build-essential
+LIST
+  python3 -c 'import cryptography' 2> /dev/null || missing+=(python3-cryptography)
+  [ ${#missing[@]} -eq 0 ] && return
+  echo "Installing from Debian's packages: ${missing[*]}"
+  local root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo > /dev/null || { echo "error: not root and no sudo; please install: ${missing[*]}" >&2; exit 1; }
+    root=(sudo)
+  fi
+  # Packages must not start their services: each test starts its own server on loopback.
+  local policy=/usr/sbin/policy-rc.d made=no
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" > /dev/null
+    "${root[@]}" chmod +x "$policy"
+    made=yes
+  fi
+  "${root[@]}" apt-get update -q
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+  [ "$made" = no ] || "${root[@]}" rm -f "$policy"
+}
+
+# The rebuild check of the built-in strategies needs the wasm target; a plain build does not.
+need_target() {
+  local libdir
+  libdir=$(rustc --print target-libdir --target wasm32-wasip2 2> /dev/null || true)
+  [ -n "$libdir" ] && [ -d "$libdir" ] && return
+  echo "Adding the target wasm32-wasip2"
+  rustup target add wasm32-wasip2 || {
+    echo "error: the target wasm32-wasip2 could not be added; run 'rustup target add wasm32-wasip2' where the network allows it" >&2
+    exit 1
+  }
+}
+
+need
+need_target
+cargo test --workspace --locked "$@"
+(cd sdk && cargo test --locked "$@")
+(cd plugins && cargo test --locked "$@")
+plugins/build.sh --check
