@@ -1,1 +1,2 @@
 //! vault
+pub mod store;
