@@ -322,7 +322,8 @@ fn damaged_keys(store: &dyn Store) -> Result<Vec<(String, String)>, VaultError> 
         let sum_name = layout::key_sum(id);
         let sum = match store.read(&sum_name, 1 << 12) {
             Ok(sum) => sum,
-            Err(StoreError::NotFound { .. }) => Vec::new(),
+            // A crash between the two files leaves a key that nothing was sealed with yet.
+            Err(StoreError::NotFound { .. }) => continue,
             Err(e) => return Err(at(store, e)),
         };
         sums.insert(sum_name.as_str().to_owned());
@@ -373,8 +374,8 @@ impl Vault {
         let key = SealKey::generate().map_err(|e| internal(e.to_string()))?;
         let wrapped = crate::keys::wrap(&key, recipients).map_err(|e| internal(e.to_string()))?;
         let id = crate::keys::KeyId::of(&key).to_string();
-        publish(&*self.store, &layout::key_sum(&id), sum_line(&wrapped, &format!("{id}.age")).as_bytes())?;
         publish(&*self.store, &layout::key(&id), &wrapped)?;
+        publish(&*self.store, &layout::key_sum(&id), sum_line(&wrapped, &format!("{id}.age")).as_bytes())?;
         Ok(Arc::new(key))
     }
 }

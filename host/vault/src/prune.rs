@@ -211,7 +211,13 @@ impl Vault {
     /// One new index object without `gone`, then the old ones go.
     fn rewrite_index(&self, lease: &dyn Lease, epoch: &str, gone: &BTreeSet<PackId>) -> Result<(), VaultError> {
         let loaded = self.load_index(epoch, true, gone)?;
-        let stay: Vec<_> = loaded.index.packs().filter(|p| !gone.contains(&p.id)).map(|p| (p.id, p.size, p.toc())).collect();
+        let stay: Vec<_> = loaded
+            .index
+            .packs()
+            .iter()
+            .filter(|pack| !gone.contains(&pack.id))
+            .filter_map(|pack| Some((pack.id, pack.size, loaded.index.toc(&pack.id)?)))
+            .collect();
         let key = self.epoch_key(epoch)?;
         let new = if stay.is_empty() { None } else { Some(self.publish_index(lease, epoch, key.as_deref(), &stay)?) };
         for old in loaded.objects.keys().filter(|id| Some(**id) != new) {

@@ -6,11 +6,10 @@ use crate::{
     entry::Entry,
     error::VaultError,
     frame::FrameDecoder,
-    index::PackRecord,
     layout::{self, ObjectKind},
     manifest::ListLine,
     open::{Vault, at, expected_readme, sum_line},
-    pack::PackReader,
+    pack::{PackReader, Toc},
     progress::Progress,
     snapshots::{Damage, StoredSnapshot},
     store::StoreError,
@@ -222,25 +221,25 @@ impl Check<'_> {
         let whole = hash == id.to_hex();
         let mut finding = PackFinding { what: (!whole).then(|| format!("its SHA-256 is {hash}")), ..PackFinding::default() };
         if (self.options.read_data || !whole)
-            && let Some(record) = loaded.index.pack_by_id(id)
+            && let Some(toc) = loaded.index.toc(id)
         {
-            self.read_chunks(epoch, record, &mut finding)?;
+            self.read_chunks(epoch, id, &toc, &mut finding)?;
         }
         Ok(finding)
     }
 
-    fn read_chunks(&self, epoch: &str, record: &PackRecord, finding: &mut PackFinding) -> Result<(), VaultError> {
-        let name = layout::pack(epoch, &record.id);
+    fn read_chunks(&self, epoch: &str, id: &PackId, toc: &Toc, finding: &mut PackFinding) -> Result<(), VaultError> {
+        let name = layout::pack(epoch, id);
         let context = self.vault.context(ObjectKind::Pack);
         let keys = self.vault.is_encrypted().then_some((&self.vault.ring, context.as_str()));
         let mut decoder = FrameDecoder::new().map_err(|e| VaultError::Internal { what: "zstd", why: e.to_string() })?;
         let mut reader = PackReader::open(&*self.vault.store, &name, keys).map_err(|e| pack_damage(self.vault, &name, e));
-        for (n, frame) in record.frames.iter().enumerate() {
+        for (n, frame) in toc.frames.iter().enumerate() {
             let decoded = match &mut reader {
                 Ok(reader) => reader
-                    .read_frame(frame)
+                    .read_frame(&frame.place)
                     .map_err(|e| e.to_string())
-                    .and_then(|stored| decoder.decode(&stored, frame.raw).map_err(|e| e.to_string())),
+                    .and_then(|stored| decoder.decode(&stored, frame.place.raw).map_err(|e| e.to_string())),
                 Err(error) => Err(error.to_string()),
             };
             let problem = decoded.as_ref().err().map(|what| format!("frame {n}: {what}"));
@@ -248,7 +247,7 @@ impl Check<'_> {
                 finding.what.get_or_insert(what);
             }
             let raw = decoded.unwrap_or_default();
-            for entry in record.entries_of(n) {
+            for entry in &frame.entries {
                 let start = entry.offset as usize;
                 let part = raw.get(start..start.saturating_add(entry.len as usize));
                 finding.chunks += 1;
