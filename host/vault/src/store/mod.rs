@@ -7,11 +7,21 @@
 //! Read this file first, then `local` (the real thing) and `memory` (the same promises without a disk).
 //! `retry` and `fault` are decorators, `conformance` is what every store has to pass.
 
+pub mod conformance;
 mod error;
+mod fault;
+mod local;
+mod memory;
 mod name;
+mod retry;
+mod session;
 
 pub use error::StoreError;
+pub use fault::{Call, Fault, FaultPlan, FaultStore, Operation};
+pub use local::{LocalRoot, LocalStore};
+pub use memory::MemoryStore;
 pub use name::ObjectName;
+pub use retry::{RetryPolicy, RetryStore, Sleeper, ThreadSleeper};
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,7 +58,6 @@ pub struct Listed {
 
 /// What `publish` found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
 pub enum Published {
     /// The name was free.
     New,
@@ -141,52 +150,59 @@ pub trait Lease: Send + Sync {
     fn check(&self) -> Result<(), StoreError>;
 }
 
-impl<S: Store + ?Sized> Store for Arc<S> {
-    fn describe(&self) -> String {
-        (**self).describe()
-    }
+macro_rules! store_behind {
+    ($pointer:ty) => {
+        impl<S: Store + ?Sized> Store for $pointer {
+            fn describe(&self) -> String {
+                (**self).describe()
+            }
 
-    fn promises(&self) -> Promises {
-        (**self).promises()
-    }
+            fn promises(&self) -> Promises {
+                (**self).promises()
+            }
 
-    fn begin(&self) -> Result<Box<dyn Upload + '_>, StoreError> {
-        (**self).begin()
-    }
+            fn begin(&self) -> Result<Box<dyn Upload + '_>, StoreError> {
+                (**self).begin()
+            }
 
-    fn size(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
-        (**self).size(name)
-    }
+            fn size(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
+                (**self).size(name)
+            }
 
-    fn read(&self, name: &ObjectName, max: u64) -> Result<Vec<u8>, StoreError> {
-        (**self).read(name, max)
-    }
+            fn read(&self, name: &ObjectName, max: u64) -> Result<Vec<u8>, StoreError> {
+                (**self).read(name, max)
+            }
 
-    fn read_range(&self, name: &ObjectName, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
-        (**self).read_range(name, offset, buf)
-    }
+            fn read_range(&self, name: &ObjectName, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+                (**self).read_range(name, offset, buf)
+            }
 
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
-        (**self).list(folder)
-    }
+            fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+                (**self).list(folder)
+            }
 
-    fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
-        (**self).folders(folder)
-    }
+            fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+                (**self).folders(folder)
+            }
 
-    fn remove(&self, name: &ObjectName) -> Result<(), StoreError> {
-        (**self).remove(name)
-    }
+            fn remove(&self, name: &ObjectName) -> Result<(), StoreError> {
+                (**self).remove(name)
+            }
 
-    fn remove_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
-        (**self).remove_stale_uploads(older_than)
-    }
+            fn remove_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
+                (**self).remove_stale_uploads(older_than)
+            }
 
-    fn lease(&self, holder: &str, force: bool) -> Result<Box<dyn Lease>, StoreError> {
-        (**self).lease(holder, force)
-    }
+            fn lease(&self, holder: &str, force: bool) -> Result<Box<dyn Lease>, StoreError> {
+                (**self).lease(holder, force)
+            }
 
-    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
-        (**self).free_bytes()
-    }
+            fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+                (**self).free_bytes()
+            }
+        }
+    };
 }
+
+store_behind!(Arc<S>);
+store_behind!(&S);
