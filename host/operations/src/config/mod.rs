@@ -1,4 +1,4 @@
-//! The configuration: one TOML file, other programs write it too, so it is a contract (docs/operations).
+//! The configuration: one TOML file that other programs write too, so its keys are a contract.
 //!
 //! Owns finding the file, checking every key of it with all errors at once (file, line, column, nearest known
 //! key), and the JSON Schema. Never reads a secret before it is used, and never prints a plain one.
@@ -6,11 +6,24 @@
 //! Read `shape` (every key there is), `check` (a document against its shape), `build` (checked values into
 //! [`Config`]), `locate` (finding and reading the file).
 
+mod build;
+mod check;
+mod locate;
+mod schema;
 mod secret;
+mod shape;
+#[cfg(test)]
+mod tests;
 mod types;
 
+pub use build::BUILT_IN_STRATEGIES;
+pub use check::Problem;
+pub use locate::{CONFIG_VARIABLE, ConfigError, LOCAL_CONFIG, SYSTEM_CONFIG, locate};
+pub use schema::schema;
 pub use secret::{Secret, SecretError};
 pub use types::{
     Audit, Config, DatabaseConfig, Email, Host, Keys, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store, SftpStore, Slack,
     StoreConfig, StoreKind, Tier,
 };
+
+pub(crate) use build::host_name;

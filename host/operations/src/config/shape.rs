@@ -86,7 +86,6 @@ pub(super) const ENGINES: &[&str] = &["mariadb", "mysql", "sqlite", "postgresql"
 /// Schemes of the audit database.
 pub(super) const AUDIT_SCHEMES: &[&str] = &["sqlite", "mysql", "mariadb", "postgres", "postgresql"];
 const SMTP_SCHEMES: &[&str] = &["smtp", "smtps", "smtp+starttls"];
-const WEB_SCHEMES: &[&str] = &["https", "http"];
 const DATABASE_SCHEMES: &[&str] =
     &["mysql", "mariadb", "sqlite", "postgres", "postgresql", "pgsql", "mongodb", "mongodb+srv", "redis", "rediss", "file"];
 const TIERS: Kind = Kind::Word(&["hot", "archive", "test"]);
@@ -241,6 +240,3 @@ static DATABASE: Shape = Shape {
         optional("tls_ca", Kind::Path, "Certificates that verify-ca and verify-identity trust."),
     ],
 };
-
-/// Schemes that a plain `notify.slack.webhook` may have.
-pub(super) const WEBHOOK_SCHEMES: &[&str] = WEB_SCHEMES;

@@ -1,0 +1,324 @@
+//! A checked document into a [`Config`]: defaults filled in, paths made absolute. What `check` has already
+//! refused reads as absent here.
+
+use super::{
+    check::{Checker, port},
+    secret::Secret,
+    types::{
+        Audit, Config, DatabaseConfig, Email, Host, Keys, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store, SftpStore, Slack,
+        StoreConfig, StoreKind, Tier,
+    },
+};
+use havun_model::{ProjectName, StoreName, retention::Term};
+use jiff::tz::TimeZone;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+use zeroize::Zeroizing;
+
+/// Strategies that are embedded in the program.
+pub const BUILT_IN_STRATEGIES: &[&str] = &["files", "laravel", "laravel-package", "nodejs"];
+
+const STATE_DIR: &str = "/var/lib/havun-backup";
+
+/// Builds the configuration; what only shows between tables is reported to `checker`.
+pub(super) fn build(document: &DeTable<'_>, path: &Path, checker: &mut Checker<'_>) -> Config {
+    let base = path.parent().unwrap_or(Path::new("/"));
+    let root = Section { table: Some(document), base };
+    let host = host(&root.section("host"));
+    let stores = root.named("stores").filter_map(|(name, at, table)| Some((store(name, &table)?, at))).collect::<Vec<_>>();
+    let plugins = root.named("plugins").map(|(name, at, table)| (name.to_owned(), plugin(name, at, &table, checker))).collect();
+    report_shared_folders(&stores, checker);
+    let projects = root.named("projects").filter_map(|(name, _, table)| project(name, &table, &plugins, checker)).collect();
+    Config {
+        path: path.to_owned(),
+        audit: audit(&root.section("audit"), &host),
+        keys: keys(&root.section("keys")),
+        stores: stores.into_iter().map(|(store, _)| (store.name.clone(), store)).collect(),
+        notify: notify(&root.section("notify")),
+        host,
+        plugins,
+        projects,
+        warnings: Vec::new(),
+    }
+}
+
+/// One table, or nothing: every read of an absent or refused value is `None`.
+struct Section<'a> {
+    table: Option<&'a DeTable<'a>>,
+    base: &'a Path,
+}
+
+impl<'a> Section<'a> {
+    fn get(&self, name: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.table?.get(name)
+    }
+
+    fn value(&self, name: &str) -> Option<&'a DeValue<'a>> {
+        self.get(name).map(Spanned::get_ref)
+    }
+
+    fn section(&self, name: &str) -> Section<'a> {
+        Section { table: self.value(name).and_then(DeValue::as_table), base: self.base }
+    }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = (&'a str, usize, Section<'a>)> {
+        let base = self.base;
+        let tables = self.section(name).table.into_iter().flatten();
+        tables.filter_map(move |(key, value)| {
+            let table = Some(value.get_ref().as_table()?);
+            Some((key.get_ref().as_ref(), key.span().start, Section { table, base }))
+        })
+    }
+
+    fn str(&self, name: &str) -> Option<&'a str> {
+        self.value(name)?.as_str()
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.str(name).map(str::to_owned)
+    }
+
+    fn texts(&self, name: &str) -> Vec<String> {
+        let list = self.value(name).and_then(DeValue::as_array);
+        list.into_iter().flat_map(|items| items.iter()).filter_map(|item| item.get_ref().as_str()).map(str::to_owned).collect()
+    }
+
+    fn flag(&self, name: &str) -> Option<bool> {
+        self.value(name)?.as_bool()
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.str(name).map(|text| self.absolute(text))
+    }
+
+    fn absolute(&self, text: &str) -> PathBuf {
+        self.base.join(text).components().collect()
+    }
+
+    fn secret(&self, name: &str) -> Option<Secret> {
+        match self.value(name)? {
+            DeValue::String(text) => Some(Secret::Plain(Zeroizing::new(text.as_ref().to_owned()))),
+            DeValue::Table(table) => {
+                let form = Section { table: Some(table), base: self.base };
+                let file = form.path("file").map(Secret::File);
+                file.or_else(|| form.text("env").map(Secret::Env)).or_else(|| form.text("credential").map(Secret::Credential))
+            }
+            _ => None,
+        }
+    }
+
+    fn term(&self, name: &str) -> Option<Term> {
+        self.str(name)?.parse().ok()
+    }
+}
+
+fn host(section: &Section<'_>) -> Host {
+    Host {
+        name: section.text("name").unwrap_or_else(host_name),
+        state_dir: section.path("state_dir").unwrap_or_else(|| PathBuf::from(STATE_DIR)),
+        timezone: section.str("timezone").and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system),
+    }
+}
+
+/// As the kernel says it.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn audit(section: &Section<'_>, host: &Host) -> Audit {
+    let default = || Secret::Plain(Zeroizing::new(format!("sqlite://{}", host.state_dir.join("audit.db").display())));
+    Audit { url: section.secret("url").unwrap_or_else(default) }
+}
+
+fn keys(section: &Section<'_>) -> Keys {
+    Keys { identity: section.secret("identity"), escrow: section.texts("escrow") }
+}
+
+fn store(name: &str, section: &Section<'_>) -> Option<StoreConfig> {
+    let tier = match section.str("tier")? {
+        "hot" => Tier::Hot,
+        "archive" => Tier::Archive,
+        "test" => Tier::Test,
+        _ => return None,
+    };
+    let kind = match section.str("kind")? {
+        "local" => StoreKind::Local { path: section.path("path")? },
+        "sftp" => StoreKind::Sftp(SftpStore {
+            host: section.text("host")?,
+            port: section.value("port").map_or(Some(22), port)?,
+            user: section.text("user")?,
+            path: section.text("path")?,
+            identity: section.secret("identity"),
+            password: section.secret("password"),
+            host_key: section.text("host_key")?,
+        }),
+        "s3" => StoreKind::S3(S3Store {
+            endpoint: section.text("endpoint").unwrap_or_default(),
+            region: section.text("region").unwrap_or_else(|| "us-east-1".to_owned()),
+            bucket: section.text("bucket")?,
+            prefix: section.text("prefix").unwrap_or_default(),
+            access_key_id: section.secret("access_key_id"),
+            secret_access_key: section.secret("secret_access_key"),
+        }),
+        _ => return None,
+    };
+    Some(StoreConfig { name: StoreName::new(name).ok()?, tier, kind })
+}
+
+/// Two stores in one folder would be one copy that counts as two.
+fn report_shared_folders(stores: &[(StoreConfig, usize)], checker: &mut Checker<'_>) {
+    let mut seen: BTreeMap<&Path, &StoreName> = BTreeMap::new();
+    for (store, at) in stores {
+        let StoreKind::Local { path } = &store.kind else { continue };
+        if let Some(other) = seen.insert(path, &store.name) {
+            checker.report(*at, format!("stores `{other}` and `{}` are the same folder {}", store.name, path.display()));
+        }
+    }
+}
+
+fn notify(section: &Section<'_>) -> Notify {
+    let email = section.section("email");
+    let slack = section.section("slack");
+    let email = email.secret("smtp").zip(email.text("from")).map(|(smtp, from)| Email {
+        smtp,
+        from,
+        user: email.secret("user"),
+        password: email.secret("password"),
+        to: email.texts("to"),
+    });
+    Notify { email, slack: slack.secret("webhook").map(|webhook| Slack { webhook }) }
+}
+
+fn plugin(name: &str, at: usize, section: &Section<'_>, checker: &mut Checker<'_>) -> PluginConfig {
+    if BUILT_IN_STRATEGIES.contains(&name) {
+        checker.report(at, format!("`{name}` is a built-in strategy: give the plugin another name"));
+    }
+    let digest = section.str("digest").and_then(|text| text.parse().ok());
+    let grant = section.texts("grant");
+    if !grant.is_empty() && section.get("digest").is_none() {
+        checker.report(at, format!("`digest` is missing in [plugins.{name}]: a grant holds for one component only (`sha256sum FILE` prints it)"));
+    }
+    PluginConfig { name: name.to_owned(), path: section.path("path").unwrap_or_default(), digest, grant }
+}
+
+fn project(
+    name: &str,
+    section: &Section<'_>,
+    plugins: &BTreeMap<String, PluginConfig>,
+    checker: &mut Checker<'_>,
+) -> Option<(ProjectName, ProjectConfig)> {
+    report_strategy(section, plugins, checker);
+    report_stores(section, checker);
+    let settings = section.get("settings").map_or_else(|| Some(serde_json::json!({})), |value| json(value, checker));
+    let retention = section.section("retention");
+    let name = ProjectName::new(name).ok()?;
+    let databases = section.named("databases").map(|(name, _, table)| (name.to_owned(), database(name, &table))).collect();
+    let project = ProjectConfig {
+        title: section.text("title").unwrap_or_else(|| name.to_string()),
+        strategy: section.text("strategy")?,
+        root: section.path("root")?,
+        priority: priority(section.str("priority")),
+        compliance: section.texts("compliance"),
+        schedule: section.str("schedule").and_then(|text| text.parse().ok()),
+        stores: section.texts("stores").into_iter().filter_map(|text| StoreName::new(text).ok()).collect(),
+        encryption: section.flag("encryption").unwrap_or(true),
+        paused: section.flag("paused").unwrap_or(false),
+        retention: Retention {
+            hot: retention.term("hot").or_else(|| "30d".parse().ok())?,
+            archive: retention.term("archive").or_else(|| "7y".parse().ok())?,
+            archive_auto_delete: retention.flag("archive_auto_delete").unwrap_or(false),
+        },
+        databases,
+        settings: settings?,
+        name: name.clone(),
+    };
+    Some((name, project))
+}
+
+fn report_strategy(section: &Section<'_>, plugins: &BTreeMap<String, PluginConfig>, checker: &mut Checker<'_>) {
+    let Some((value, name)) = section.get("strategy").and_then(|value| Some((value, value.get_ref().as_str()?))) else { return };
+    let known = BUILT_IN_STRATEGIES.iter().copied().chain(plugins.keys().map(String::as_str));
+    if !known.clone().any(|word| word == name) {
+        let near = super::check::did_you_mean(name, known.clone());
+        let all = known.collect::<Vec<_>>().join(", ");
+        checker.report(value.span().start, format!("there is no strategy `{name}`: there are {all}{near}"));
+    }
+}
+
+fn report_stores(section: &Section<'_>, checker: &mut Checker<'_>) {
+    let Some(list) = section.get("stores").and_then(|value| Some((value.span().start, value.get_ref().as_array()?))) else { return };
+    let (at, list) = list;
+    if list.is_empty() {
+        checker.report(at, "`stores` is empty: a project needs at least one".to_owned());
+    }
+    let mut seen = Vec::new();
+    for item in list.iter() {
+        let Some(name) = item.get_ref().as_str() else { continue };
+        if seen.contains(&name) {
+            checker.report(item.span().start, format!("`stores` names `{name}` twice"));
+        }
+        seen.push(name);
+    }
+}
+
+fn priority(word: Option<&str>) -> Priority {
+    match word {
+        Some("critical") => Priority::Critical,
+        Some("high") => Priority::High,
+        Some("low") => Priority::Low,
+        _ => Priority::Medium,
+    }
+}
+
+fn database(name: &str, section: &Section<'_>) -> DatabaseConfig {
+    DatabaseConfig {
+        name: name.to_owned(),
+        engine: section.text("engine"),
+        url: section.secret("url"),
+        host: section.text("host"),
+        port: section.value("port").and_then(port),
+        socket: section.path("socket"),
+        user: section.text("user"),
+        password: section.secret("password"),
+        database: section.text("database"),
+        path: section.text("path").map(PathBuf::from),
+        charset: section.text("charset"),
+        tls: section.text("tls"),
+        tls_ca: section.path("tls_ca"),
+    }
+}
+
+/// TOML as JSON; dates become texts.
+fn json(value: &Spanned<DeValue<'_>>, checker: &mut Checker<'_>) -> Option<serde_json::Value> {
+    let at = value.span().start;
+    Some(match value.get_ref() {
+        DeValue::String(text) => serde_json::Value::from(text.as_ref()),
+        DeValue::Boolean(flag) => serde_json::Value::from(*flag),
+        DeValue::Datetime(moment) => serde_json::Value::from(moment.to_string()),
+        DeValue::Integer(integer) => match i64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()) {
+            Ok(number) => serde_json::Value::from(number),
+            Err(_) => {
+                checker.report(at, format!("{} is too large a number", integer.as_str()));
+                return None;
+            }
+        },
+        DeValue::Float(float) => {
+            let number = float.as_str().replace('_', "").parse().ok().and_then(serde_json::Number::from_f64);
+            if number.is_none() {
+                checker.report(at, format!("{} is not a number that a strategy can be given", float.as_str()));
+            }
+            serde_json::Value::Number(number?)
+        }
+        DeValue::Array(list) => serde_json::Value::Array(list.iter().map(|item| json(item, checker)).collect::<Option<_>>()?),
+        DeValue::Table(table) => {
+            let entry = |(key, value): (&Spanned<_>, _)| Some((AsRef::<str>::as_ref(key.get_ref()).to_owned(), json(value, checker)?));
+            serde_json::Value::Object(table.iter().map(entry).collect::<Option<_>>()?)
+        }
+    })
+}

@@ -1,0 +1,203 @@
+//! Golden error texts, defaults, secrets and the schema.
+
+use super::*;
+use std::path::Path;
+
+const DESIGN: &str = include_str!("../../tests/data/design.toml");
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/etc/havun-backup/config.toml"), 0o600)
+}
+
+/// The problems of `text`, one line each: `line:column: message`.
+fn problems(text: &str) -> Vec<String> {
+    match parse(text) {
+        Err(ConfigError::Invalid { problems, .. }) => {
+            problems.into_iter().map(|p| format!("{}:{}: {}", p.line, p.column, p.message)).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_documented_example_is_a_configuration() {
+    let config = parse(DESIGN).unwrap();
+    let project = config.projects.values().next().unwrap();
+    assert_eq!(config.host.timezone.iana_name(), Some("Europe/Amsterdam"));
+    assert_eq!(project.settings, serde_json::json!({ "exclude": ["storage/app/tmp/**"] }));
+    assert_eq!(project.schedule.as_ref().unwrap().to_string(), "daily 03:00");
+    assert_eq!(config.stores.values().map(|s| s.kind.word()).collect::<Vec<_>>(), ["sftp", "local"]);
+    assert_eq!(config.warnings, ["[notify] is set, but this version sends no messages: watch the exit status of `run`"]);
+}
+
+#[test]
+fn an_empty_file_is_a_configuration_with_defaults() {
+    let config = parse("").unwrap();
+    assert_eq!(config.host.state_dir, Path::new("/var/lib/havun-backup"));
+    assert_eq!(*config.audit.url.resolve().unwrap(), "sqlite:///var/lib/havun-backup/audit.db");
+    assert!(config.projects.is_empty());
+}
+
+#[test]
+fn every_error_of_a_file_is_told_at_once_in_its_order() {
+    let text = r#"
+[host]
+nmae = "x"
+timezone = "Europe/Amsterdm"
+
+[stores.local]
+tier = "warm"
+kind = "local"
+pth = "/b"
+
+[stores.Box]
+tier = "archive"
+kind = "sftpp"
+
+[stores.off]
+tier = "archive"
+kind = "sftp"
+host = "h"
+port = 70000
+user = "u"
+path = "p"
+identity = { flie = "k" }
+host_key = "anything"
+
+[projects.blog]
+strategy = "laravell"
+schedule = "daily 25:00"
+stores = ["locall", "off", "off"]
+encryption = "yes"
+retention.hot = "30"
+settings = 3
+[projects.blog.databases.main]
+engine = "oracle"
+pasword = "x"
+[projekts.x]
+"#;
+    let expected = [
+        "3:1: unknown key `nmae` in [host] (did you mean `name`?)",
+        "4:12: `timezone`: `Europe/Amsterdm` is not a time zone of this machine: use a name like `Europe/Amsterdam`",
+        "6:9: `path` is missing in [stores.local]: The folder.",
+        "7:8: `tier` cannot be `warm`: use `hot`, `archive` or `test`",
+        "9:1: unknown key `pth` in [stores.local] (did you mean `path`?)",
+        "11:9: `Box` is not a store name: use 1 to 64 of a-z, 0-9, `-`, `_` and `.`, beginning with a letter or digit",
+        "13:8: `kind` cannot be `sftpp`: use `local`, `sftp` or `s3` (did you mean `sftp`?)",
+        "19:8: `port` must be a port from 1 to 65535, not an integer",
+        "22:12: the secret `identity` needs exactly one of `file`, `env` and `credential`",
+        "22:14: unknown key `flie` in the secret `identity` (did you mean `file`?)",
+        "23:12: `host_key`: `anything` is not a host key: use `hetzner`, `SHA256:…` or `ssh-ed25519 AAAA…` (`ssh-keyscan HOST` prints it)",
+        "25:11: `root` is missing in [projects.blog]: The project's folder.",
+        "26:12: there is no strategy `laravell`: there are files, laravel, laravel-package, nodejs (did you mean `laravel`?)",
+        "27:12: `schedule`: `daily 25:00` is not a schedule (`25:00` is not a time of day): write `daily 03:00`, `weekly sun 05:00` or five cron fields such as `15 3 * * 1-5`",
+        "28:11: `stores`: there is no store `locall` in [stores] (did you mean `local`?)",
+        "28:28: `stores` names `off` twice",
+        "29:14: `encryption` must be true or false, not a string",
+        "30:17: `hot`: `30` is not a term: write a number from 1 to 1000 and `d`, `w`, `m` or `y`, as in `30d` or `7y`",
+        "31:12: `settings` must be a table, not an integer",
+        "33:10: `engine` cannot be `oracle`: use `mariadb`, `mysql`, `sqlite`, `postgresql`, `mongodb` or `redis`",
+        "34:1: unknown key `pasword` in [projects.blog.databases.main] (did you mean `password`?)",
+        "35:2: unknown key `projekts` (did you mean `projects`?)",
+    ];
+    assert_eq!(problems(text).join("\n"), expected.join("\n"));
+}
+
+#[test]
+fn broken_toml_is_told_with_its_place() {
+    let all = problems("[host]\nname = \n[stores\n");
+    assert_eq!(all.len(), 2, "{all:#?}");
+    assert!(all[0].starts_with("2:8: "), "{all:#?}");
+    assert!(all[1].starts_with("3:"), "{all:#?}");
+}
+
+#[test]
+fn columns_count_characters() {
+    assert!(problems("host = { \"é\" = 1 }")[0].starts_with("1:10: unknown key `é`"));
+    assert!(problems("host = { name = \"éé\", x = 1 }")[0].starts_with("1:23: unknown key `x`"));
+}
+
+#[test]
+fn one_folder_cannot_be_two_stores() {
+    let text = "[stores.a]\ntier='hot'\nkind='local'\npath='/b'\n[stores.z]\ntier='hot'\nkind='local'\npath='/b/'\n";
+    assert_eq!(problems(text), ["5:9: stores `a` and `z` are the same folder /b"]);
+}
+
+#[test]
+fn an_escrow_secret_in_the_configuration_is_refused() {
+    let text = "[keys]\nescrow = ['AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ']";
+    assert!(problems(text)[0].contains("this is a secret key"), "{:?}", problems(text));
+    assert!(!problems(text)[0].contains("QQQQ"));
+}
+
+#[test]
+fn plain_secrets_are_warned_about_and_need_a_private_file() {
+    let text = "[projects.p]\nstrategy='files'\nroot='/p'\nstores=['s']\n[projects.p.databases.main]\npassword='hunter2'\n\
+                [stores.s]\ntier='hot'\nkind='local'\npath='/b'\n";
+    let path = Path::new("/c.toml");
+    let config = Config::parse(text, path, 0o600).unwrap();
+    assert_eq!(config.warnings, ["/c.toml:6:10: `password` stands there in plain text; better { file = \"…\" }"]);
+    let error = Config::parse(text, path, 0o640).unwrap_err();
+    assert_eq!(error.to_string(), "/c.toml holds secrets in plain text (line 6: password) and can be read by others (mode 0640)");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let open = text.replace("password='hunter2'", "password={env='P'}");
+    assert!(Config::parse(&open, path, 0o644).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_url_is_secret_only_with_a_password() {
+    let with = "[audit]\nurl = 'mysql://u:p@h/a'\n";
+    assert!(matches!(Config::parse(with, Path::new("/c"), 0o644), Err(ConfigError::Exposed { .. })));
+    assert!(Config::parse("[audit]\nurl = 'mysql://u@h/a'\n", Path::new("/c"), 0o644).is_ok());
+    assert_eq!(problems("[notify.email]\nsmtp='http://x'\nfrom='a@b'\nto=['c']").len(), 2);
+}
+
+#[test]
+fn relative_paths_start_at_the_folder_of_the_file() {
+    let config = parse("[stores.s]\ntier='hot'\nkind='local'\npath='x/./y'\n[keys]\nidentity={file='k'}").unwrap();
+    assert!(matches!(&config.stores.values().next().unwrap().kind, StoreKind::Local { path } if path == Path::new("/etc/havun-backup/x/y")));
+    assert!(matches!(config.keys.identity, Some(Secret::File(path)) if path == Path::new("/etc/havun-backup/k")));
+}
+
+#[test]
+fn a_grant_without_a_digest_is_refused() {
+    let text = "[plugins.acme]\npath='/a.wasm'\ngrant=['x']\n[plugins.files]\npath='/f.wasm'\n";
+    let all = problems(text);
+    assert!(all[0].contains("`digest` is missing in [plugins.acme]"), "{all:?}");
+    assert!(all[1].contains("`files` is a built-in strategy"), "{all:?}");
+}
+
+#[test]
+fn seven_years_are_asked_for_where_the_tax_authority_does() {
+    let text = DESIGN.replace("archive = \"7y\"", "archive = \"6y\"");
+    let warnings = parse(&text).unwrap().warnings;
+    assert!(warnings.contains(&"project `havunadmin`: `belastingdienst` asks for seven years, `retention.archive` is 6y".to_owned()), "{warnings:?}");
+}
+
+#[test]
+fn settings_become_json_and_what_json_cannot_hold_is_refused() {
+    let text = "[stores.s]\ntier='hot'\nkind='local'\npath='/b'\n[projects.p]\nstrategy='files'\nroot='/p'\nstores=['s']\n[projects.p.settings]\n";
+    let config = parse(&format!("{text}a=0x1F\nb=1_000\nc=1.5\nd=2026-01-01\ne=[{{f=true}}]")).unwrap();
+    let settings = &config.projects.values().next().unwrap().settings;
+    assert_eq!(*settings, serde_json::json!({ "a": 31, "b": 1000, "c": 1.5, "d": "2026-01-01", "e": [{ "f": true }] }));
+    assert_eq!(problems(&format!("{text}a=nan")), ["10:3: nan is not a number that a strategy can be given"]);
+}
+
+#[test]
+fn the_schema_names_every_key_once_and_refuses_others() {
+    let schema = schema();
+    assert_eq!(schema["additionalProperties"], false);
+    assert_eq!(schema.pointer("/properties/projects/additionalProperties/required").unwrap(), &serde_json::json!(["strategy", "root", "stores"]));
+    let kinds = schema.pointer("/properties/stores/additionalProperties/oneOf").unwrap().as_array().unwrap();
+    assert_eq!(kinds.iter().map(|k| k["properties"]["kind"]["const"].as_str().unwrap()).collect::<Vec<_>>(), ["local", "sftp", "s3"]);
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    for at in 0..DESIGN.len() {
+        if let (Some(head), Some(tail)) = (DESIGN.get(..at), DESIGN.get(at + 1..)) {
+            let _ = parse(head);
+            let _ = parse(&format!("{head}{tail}"));
+        }
+    }
+}
