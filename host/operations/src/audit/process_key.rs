@@ -1,0 +1,24 @@
+//! Whether a process that wrote a row still lives: its number may have been given to another one since.
+
+use std::fs;
+
+/// Names the life of process `pid`: the machine's boot and the process's start. `None` when there is no such process.
+pub(super) fn of(pid: u32) -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command in parentheses may hold anything; the start time is the 20th field after it.
+    let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
+    Some(format!("{}-{started}", boot.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of;
+
+    #[test]
+    fn a_living_process_has_a_stable_key_and_a_dead_one_none() {
+        assert_eq!(of(std::process::id()), of(std::process::id()));
+        assert!(of(std::process::id()).is_some());
+        assert_eq!(of(u32::MAX), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! The statements of the audit tables: the same for each of the three, and portable between servers.
+
+use super::LogKind;
+
+/// The columns of a [`super::LogRow`], in its order, after the kind.
+macro_rules! columns {
+    () => {
+        "id, run_id, project, host, action, status, started_at, ended_at, duration_ms, snapshot, stores, target, strategy, \
+         strategy_digest, files, bytes, bytes_added, problems, message, details, started_by, user_name, program"
+    };
+}
+
+macro_rules! for_table {
+    ($kind:expr, $head:literal, $tail:expr) => {
+        match $kind {
+            LogKind::Backup => concat!($head, "backup_logs", $tail),
+            LogKind::Restore => concat!($head, "restore_logs", $tail),
+            LogKind::Test => concat!($head, "test_logs", $tail),
+        }
+    };
+}
+
+pub(super) fn insert(kind: LogKind) -> &'static str {
+    for_table!(
+        kind,
+        "INSERT INTO ",
+        " (id, run_id, project, host, action, status, started_at, snapshot, stores, target, strategy, strategy_digest, files, bytes, \
+         bytes_added, problems, message, details, started_by, user_name, program, pid, process_key) \
+         VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, '', '{}', ?, ?, ?, ?, ?)"
+    )
+}
+
+pub(super) fn complete(kind: LogKind) -> &'static str {
+    for_table!(
+        kind,
+        "UPDATE ",
+        " SET status = ?, ended_at = ?, duration_ms = ?, snapshot = COALESCE(?, snapshot), files = ?, bytes = ?, bytes_added = ?, \
+         problems = ?, message = ?, details = ? WHERE id = ? AND status IN ('running', 'interrupted')"
+    )
+}
+
+pub(super) fn running(kind: LogKind) -> &'static str {
+    for_table!(kind, "SELECT id, pid, process_key FROM ", " WHERE status = 'running' AND host = ?")
+}
+
+pub(super) fn interrupt(kind: LogKind) -> &'static str {
+    for_table!(kind, "UPDATE ", " SET status = 'interrupted', message = ? WHERE id = ? AND status = 'running'")
+}
+
+macro_rules! list {
+    ($filter:literal) => {
+        concat!(
+            "SELECT 'backup' AS kind, ", columns!(), " FROM backup_logs", $filter,
+            " UNION ALL SELECT 'restore' AS kind, ", columns!(), " FROM restore_logs", $filter,
+            " UNION ALL SELECT 'test' AS kind, ", columns!(), " FROM test_logs", $filter,
+            " ORDER BY started_at DESC, id DESC LIMIT ?"
+        )
+    };
+}
+
+/// Newest first; binds the limit.
+pub(super) const LIST_ALL: &str = list!("");
+/// Newest first; binds the project three times, then the limit.
+pub(super) const LIST_PROJECT: &str = list!(" WHERE project = ?");

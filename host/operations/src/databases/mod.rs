@@ -1,0 +1,392 @@
+//! Databases: the host dumps and restores, the strategy only names. SQL lives behind this module.
+//!
+//! An [`Engine`] is one database of one connection. It says whether a dump would be whole ([`Engine::preflight`]),
+//! writes dumps as streams ([`Engine::begin_dump`], [`Dump::write`]) and loads one into a named target
+//! ([`Engine::restore`]). A dump that ends without an error has ended well in every respect: the dumping program's
+//! exit status, the dump's own completion mark and the counts of what is in it. Nothing less is ever `Ok`.
+//!
+//! Never here: a password in an argument list, in the environment of a child, in an error or in a log.
+//!
+//! Read `connection` (which database), this file (the seams), then one engine: `mysql` or `sqlite`.
+
+mod connection;
+mod glob;
+mod mysql;
+mod sqlite;
+mod url;
+
+pub use connection::{Overrides, ResolvedConnection};
+pub use sqlite::SqliteScratch;
+
+use crate::process::ProcessError;
+use havun_model::{Cancel, DatabaseRecord, ScratchDatabase};
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// What the engine of a connection would need to know of the machine.
+#[derive(Debug, Clone)]
+pub struct DumpOptions {
+    /// Tables whose rows (not whose schema) are left out; `*` matches any run of characters.
+    pub exclude_rows: Vec<String>,
+    /// A private folder for an engine that must copy before it can read (SQLite); the copy is gone afterwards.
+    pub scratch_dir: PathBuf,
+    /// How long to wait for a lock that somebody else holds.
+    pub lock_wait: Duration,
+}
+
+/// What is known before a dump begins.
+#[derive(Debug, Clone, Default)]
+pub struct Preflight {
+    /// As the server says it; the library's own version where there is no server.
+    pub server_version: String,
+    /// As the dumping program says it.
+    pub client_version: String,
+    /// Tables that hold rows, sorted.
+    pub tables: Vec<String>,
+    /// What the operator should know: a table that no snapshot covers, and the like.
+    pub warnings: Vec<String>,
+}
+
+/// One form of a dump: `databases/<item>.<extension>` in the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DumpForm {
+    /// `sql`, `sqlite`, …
+    pub extension: &'static str,
+    /// The form that a restore reads; exactly one of an engine's forms.
+    pub restorable: bool,
+}
+
+/// What a finished dump says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct DumpReport {
+    /// For the snapshot.
+    pub record: DatabaseRecord,
+    /// The dump is whole, but what was dumped is not sound (a damaged SQLite file): the item is `partial`.
+    pub problems: Vec<String>,
+}
+
+/// A dump under way: every form comes from the same state of the database, as far as the engine can hold one.
+pub trait Dump: Send {
+    /// The forms, in the byte order of their extensions.
+    fn forms(&self) -> &[DumpForm];
+
+    /// Writes one form from its first byte to its last. After an error what was written is void; when
+    /// [`DatabaseError::is_retryable`], the same form may be written again, into a new sink.
+    ///
+    /// # Errors
+    /// Whatever keeps the dump from being whole.
+    fn write(&mut self, form: DumpForm, out: &mut (dyn Write + Send)) -> Result<(), DatabaseError>;
+
+    /// What the forms written say of themselves.
+    fn finish(self: Box<Self>) -> DumpReport;
+}
+
+/// Writes a whole stored dump; an engine may ask for it more than once (to prove it in a scratch database first).
+pub type DumpSource<'a> = &'a (dyn Fn(&mut (dyn Write + Send)) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Sync);
+
+/// Owner and mode of a restored file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileOwner {
+    /// Permission bits.
+    pub mode: u32,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// Where a dump goes.
+#[derive(Debug, Clone)]
+pub struct RestoreTarget {
+    /// A database of this name on the connection's server, or a file for SQLite; `None` is the connection's own.
+    pub database: Option<String>,
+    /// Whether a target that holds something may be replaced. Otherwise it is refused, untouched.
+    pub replace: bool,
+    /// Where the present content is put before it is replaced.
+    pub safety_dir: PathBuf,
+    /// For an engine that writes a file; else the replaced file's, else the folder's owner with 0640.
+    pub owner: Option<FileOwner>,
+    /// How long to wait for a lock that somebody else holds.
+    pub lock_wait: Duration,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOutcome {
+    /// The database or file that now holds the dump.
+    pub database: String,
+    /// The content that was there before, when there was some.
+    pub safety_dump: Option<PathBuf>,
+    /// Tables whose row counts (and checksums, where recorded) were compared with the record.
+    pub tables_verified: u64,
+    /// Rows in them.
+    pub rows_verified: u64,
+    /// What differs from the record though it was loaded without an error.
+    pub problems: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// One database, ready to be dumped or restored. New engines implement this and join [`engine`].
+pub trait Engine: Send + Sync {
+    /// "MariaDB database `shop` at 127.0.0.1:3306", for people; no secret.
+    fn describe(&self) -> String;
+
+    /// Whether a dump would be whole: the program is there, the server answers, the user may see everything.
+    ///
+    /// # Errors
+    /// What stands in the way, with the statement that would grant what is missing.
+    fn preflight(&self, cancel: &Cancel) -> Result<Preflight, DatabaseError>;
+
+    /// Does the preflight and prepares a dump.
+    ///
+    /// # Errors
+    /// As [`Self::preflight`]; for SQLite also whatever befalls the copy.
+    fn begin_dump<'a>(&'a self, options: &DumpOptions, cancel: &Cancel) -> Result<Box<dyn Dump + 'a>, DatabaseError>;
+
+    /// Loads a dump into `target` and compares it with `record`. A target that holds something is refused, or
+    /// (`replace`) saved to a file first and replaced only after the new dump has proved to load.
+    ///
+    /// # Errors
+    /// When the target does not hold the whole dump afterwards; the error says what it holds then.
+    fn restore(
+        &self,
+        dump: DumpSource<'_>,
+        record: &DatabaseRecord,
+        target: &RestoreTarget,
+        cancel: &Cancel,
+    ) -> Result<RestoreOutcome, DatabaseError>;
+
+    /// Opens a database or file (as [`RestoreTarget::database`]) for the checks of a strategy, read-only.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    fn open_scratch(&self, database: Option<&str>) -> Result<Box<dyn ScratchDatabase>, DatabaseError>;
+}
+
+/// The engine of a connection.
+///
+/// # Errors
+/// [`DatabaseError::UnknownEngine`], or a parameter that the engine needs and that is not there.
+pub fn engine(connection: ResolvedConnection) -> Result<Box<dyn Engine>, DatabaseError> {
+    match connection.engine() {
+        "mariadb" | "mysql" => Ok(Box::new(mysql::Mysql::new(connection)?)),
+        "sqlite" => Ok(Box::new(sqlite::Sqlite::new(connection)?)),
+        other => Err(DatabaseError::UnknownEngine { engine: other.to_owned() }),
+    }
+}
+
+/// Why a database could not be dumped or restored.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// No engine of this name.
+    #[error("there is no engine `{engine}` for databases; this build knows mariadb, mysql and sqlite")]
+    UnknownEngine {
+        /// As planned or configured.
+        engine: String,
+    },
+    /// A parameter of the connection is missing or senseless.
+    #[error("connection `{connection}`: {parameter} {why}")]
+    Parameter {
+        /// The connection.
+        connection: String,
+        /// The parameter.
+        parameter: String,
+        /// What is wrong; never the value of a secret.
+        why: String,
+    },
+    /// A dotenv file that the connection names cannot be read.
+    #[error("connection `{connection}`: cannot read {file} beneath the project's root")]
+    EnvFile {
+        /// The connection.
+        connection: String,
+        /// Relative to the root.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A dotenv file that the connection names breaks the rules.
+    #[error("connection `{connection}`: {file} is not a dotenv file")]
+    EnvSyntax {
+        /// The connection.
+        connection: String,
+        /// Relative to the root.
+        file: String,
+        /// Why.
+        source: havun_dotenv::DotenvError,
+    },
+    /// The strategy names something that only the operator may name.
+    #[error("connection `{connection}`: {what}; to allow it, list it under [projects.NAME.databases.{connection}]")]
+    NotGranted {
+        /// The connection.
+        connection: String,
+        /// What was asked for.
+        what: String,
+    },
+    /// No client program on the PATH.
+    #[error("no client for {engine} on this machine: none of {} is on the PATH", tried.join(", "))]
+    NoClient {
+        /// `mariadb` or `mysql`.
+        engine: String,
+        /// Names of programs.
+        tried: Vec<String>,
+    },
+    /// The server cannot be reached or refuses the login.
+    #[error("cannot connect to {database}: {message}")]
+    Connect {
+        /// As [`Engine::describe`].
+        database: String,
+        /// As the client says it.
+        message: String,
+    },
+    /// No such database on the server.
+    #[error("there is no {database}")]
+    NoDatabase {
+        /// As [`Engine::describe`].
+        database: String,
+    },
+    /// A dump by this user would not be whole.
+    #[error("a dump by {user} would lack {lacking}; as an administrator run: {grant}")]
+    Privileges {
+        /// `'user'@'host'` as the server sees it.
+        user: String,
+        /// What would be missing.
+        lacking: String,
+        /// The statement to run.
+        grant: String,
+    },
+    /// A client program failed.
+    #[error("{program} failed ({status}): {message}")]
+    Client {
+        /// Program.
+        program: String,
+        /// "exit status 2", "signal 9".
+        status: String,
+        /// What it said, bounded.
+        message: String,
+    },
+    /// A table changed its definition during the dump.
+    #[error("a table changed its definition during the dump: {message}")]
+    Changed {
+        /// As the client says it.
+        message: String,
+    },
+    /// The dump ended without its completion mark.
+    #[error("the dump is cut short: {what}")]
+    Truncated {
+        /// What is missing.
+        what: String,
+    },
+    /// The dump holds fewer or more objects than the database.
+    #[error("the dump is not whole: {what}")]
+    Counts {
+        /// What differs.
+        what: String,
+    },
+    /// Somebody else holds a lock.
+    #[error("{database} is locked by another program; waited {waited:?}")]
+    Locked {
+        /// Which.
+        database: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// A database file is not there.
+    #[error("there is no database file {}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not a database of this engine.
+    #[error("{} is not a SQLite database: {why}", path.display())]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// SQLite says no.
+    #[error("{what} {}", path.display())]
+    Sqlite {
+        /// What was tried: "cannot read".
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The stored dump does not load, or does not hold what its record says; the target is untouched or, when it
+    /// was new, empty again.
+    #[error("the dump of `{database}` does not load: {what}")]
+    BadDump {
+        /// The database as recorded.
+        database: String,
+        /// What went wrong.
+        what: String,
+    },
+    /// The target of a restore holds something.
+    #[error("{database} is not empty ({content}); nothing was changed")]
+    NotEmpty {
+        /// The target.
+        database: String,
+        /// What is in it.
+        content: String,
+    },
+    /// The target could not be replaced after its content had been saved.
+    #[error("{database} was not replaced; its former content is in {}", safety_dump.display())]
+    Replace {
+        /// The target.
+        database: String,
+        /// Where the former content is.
+        safety_dump: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<DatabaseError>,
+    },
+    /// The stored dump could not be read.
+    #[error("cannot read the stored dump")]
+    Source(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What takes the dump failed.
+    #[error("cannot store the dump")]
+    Sink(#[source] io::Error),
+    /// A child could not be run.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A file operation failed.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// "write", "rename", …
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Stopped by the operator.
+    #[error("stopped before the end")]
+    Cancelled,
+}
+
+impl DatabaseError {
+    /// Whether the same dump may well succeed when it is begun again at once.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Changed { .. })
+    }
+
+    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+}
+
+/// How often a dump is written before a [retryable](DatabaseError::is_retryable) error is final.
+pub const DUMP_ATTEMPTS: u32 = 3;
+
+/// The first of `stem.extension`, `stem-2.extension`, … in `folder` that does not exist.
+fn free_path(folder: &Path, stem: &str, extension: &str) -> PathBuf {
+    let name = |n: u32| if n == 1 { format!("{stem}.{extension}") } else { format!("{stem}-{n}.{extension}") };
+    (1..).map(|n| folder.join(name(n))).find(|path| !path.exists()).unwrap_or_else(|| folder.join(name(0)))
+}
