@@ -1,0 +1,107 @@
+//! Any folder, and the databases that the operator listed: for what no other strategy knows.
+//!
+//! It decides nothing by itself, so what an operator reads in the configuration is what is backed up.
+
+use havun_backup_sdk::prelude::*;
+
+settings! {
+    /// Settings of the `files` strategy.
+    pub struct FilesSettings {
+        /// Globs, relative to the root, of what to back up; everything when empty. A name of a file or folder without wildcards takes all that is in it.
+        include: Vec<String>,
+        /// Globs, relative to the root, of what to leave out; `a/**` keeps the folder `a` itself.
+        exclude: Vec<String>,
+        /// Names of listed databases to back up; all of `[projects.NAME.databases]` when absent.
+        databases: Option<Vec<String>>,
+    }
+}
+
+/// The strategy.
+pub struct Files;
+
+impl Strategy for Files {
+    type Settings = FilesSettings;
+
+    fn about() -> About {
+        About::new("files", env!("CARGO_PKG_VERSION"), "Files and listed databases")
+    }
+
+    fn plan_backup(cx: &Context<FilesSettings>, root: &dyn Tree) -> Result<BackupPlan> {
+        let mut plan = BackupPlan::of(databases(cx)?);
+        let include = includes(&cx.settings.include, root);
+        let reason = if include.is_empty() { "everything beneath the root" } else { "what the setting `include` names" };
+        plan.items.push(Item::tree("files").include(&include).exclude(&cx.settings.exclude).because(reason));
+        for glob in &cx.settings.include {
+            if is_plain(glob) && !root.exists(glob.trim_end_matches('/')) {
+                plan.warn(format!("`{glob}` of the setting `include` does not exist"));
+            }
+        }
+        Ok(plan)
+    }
+
+    fn plan_restore(_cx: &Context<FilesSettings>, items: &[StoredItem]) -> Result<RestorePlan> {
+        Ok(RestorePlan::in_place(items))
+    }
+
+    fn verify(_cx: &Context<FilesSettings>, restored: &dyn Tree, databases: &[&dyn Database]) -> Result<Vec<Check>> {
+        let mut checks = vec![files_check(restored)];
+        checks.extend(databases.iter().map(|database| database_check(*database)));
+        Ok(checks)
+    }
+}
+
+export_strategy!(Files);
+
+/// One item for each database: those of the setting, or all that are listed.
+fn databases(cx: &Context<FilesSettings>) -> Result<Vec<Item>> {
+    let listed: Vec<&str> = cx.connections.iter().map(|connection| connection.name.as_str()).collect();
+    let wanted = match &cx.settings.databases {
+        Some(names) => names.iter().map(String::as_str).collect(),
+        None => listed.clone(),
+    };
+    if let Some(missing) = wanted.iter().find(|name| !listed.contains(name)) {
+        let known = if listed.is_empty() { "none is listed".to_owned() } else { format!("listed are {}", listed.join(", ")) };
+        return Err(Error::Invalid(format!("setting `databases`: `{missing}` is no database of this project; {known}")));
+    }
+    let alone = wanted.len() == 1;
+    let item = |name: &&str| {
+        let engine = cx.connections.iter().find(|connection| connection.name == **name).map_or("", |connection| connection.engine.as_str());
+        let item_name = if alone { "database".to_owned() } else { format!("database-{name}") };
+        Item::database(&item_name, Connection::new(name, engine)).because(format!("the listed database `{name}`"))
+    };
+    Ok(wanted.iter().map(item).collect())
+}
+
+/// A plain name of a folder means the folder with all that is in it.
+fn includes(globs: &[String], root: &dyn Tree) -> Vec<String> {
+    let mut includes = Vec::new();
+    for glob in globs {
+        let name = glob.trim_end_matches('/');
+        includes.push(name.to_owned());
+        if is_plain(name) && root.is_dir(name) {
+            includes.push(format!("{name}/**"));
+        }
+    }
+    includes
+}
+
+fn is_plain(glob: &str) -> bool {
+    !glob.contains(['*', '?', '[', '{', '\\'])
+}
+
+fn files_check(restored: &dyn Tree) -> Check {
+    match restored.list_dir("") {
+        Ok(entries) if entries.is_empty() => Check::new("files", Verdict::Warn, "the restored folder is empty"),
+        Ok(entries) => Check::new("files", Verdict::Pass, format!("{} entries in the restored folder", entries.len())),
+        Err(_) => Check::new("files", Verdict::Fail, "the restored folder cannot be read"),
+    }
+}
+
+fn database_check(database: &dyn Database) -> Check {
+    let name = format!("database {}", database.item());
+    match database.tables() {
+        Ok(tables) if tables.is_empty() => Check::new(name, Verdict::Warn, "no tables"),
+        Ok(tables) => Check::new(name, Verdict::Pass, format!("{} tables", tables.len())),
+        Err(_) => Check::new(name, Verdict::Fail, "its tables cannot be listed"),
+    }
+}
