@@ -1,0 +1,249 @@
+//! What every operation is given: the configuration, the strategies, the audit database, a clock, a way to stop.
+//!
+//! The audit database and the plugin runtime are opened on first use, so that a command that needs neither works
+//! where they are broken. The clock and the sleeper are arguments; nothing below asks the system for the time.
+
+use crate::{
+    audit::{AuditLog, LogStart},
+    config::{Config, Secret},
+    error::OperationError,
+    run::ProjectRun,
+};
+use havun_model::{Cancel, ProjectName, StrategyLog};
+use havun_plugin_runtime::Runtime;
+use havun_vault::{
+    keys::{Identity, Recipient},
+    progress::Progress,
+};
+use jiff::{Timestamp, tz::TimeZone};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Name and version of this program, as snapshots and audit rows have it.
+pub const PROGRAM: &str = concat!("havun-backup ", env!("CARGO_PKG_VERSION"));
+
+/// Takes what an operation does while it does it; called from several threads. Every method may do nothing.
+pub trait Observer: Send + Sync {
+    /// Project `place` (from 1) of `of` begins.
+    fn project_begins(&self, _project: &ProjectName, _place: usize, _of: usize) {}
+    /// Work on one item, store or stage begins: "database `main`", "copying to `hetzner`".
+    fn step(&self, _text: &str) {}
+    /// `files` and `bytes` more are done in `stage`.
+    fn advance(&self, _stage: &str, _files: u64, _bytes: u64) {}
+    /// A project has ended.
+    fn project_ends(&self, _run: &ProjectRun) {}
+    /// A strategy says something; `level` is `trace` to `error`.
+    fn strategy_says(&self, _project: &str, _level: &str, _message: &str) {}
+}
+
+/// An [`Observer`] that keeps nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SilentObserver;
+
+impl Observer for SilentObserver {}
+
+/// Gives the present moment.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+/// Waits, before something is tried again.
+pub type Sleeper = Arc<dyn Fn(Duration) + Send + Sync>;
+
+/// What every operation is given. One for each process.
+pub struct Context {
+    /// The configuration, checked.
+    pub config: Config,
+    /// Stops whatever is under way.
+    pub cancel: Cancel,
+    /// Takes progress.
+    pub observer: Arc<dyn Observer>,
+    /// Waits before something is tried again.
+    pub sleeper: Sleeper,
+    /// Who started it, for the audit database: `operator` unless said.
+    pub started_by: String,
+    clock: Clock,
+    runtime: Mutex<Option<Arc<Runtime>>>,
+    audit: Mutex<Option<Arc<AuditLog>>>,
+}
+
+impl Context {
+    /// With the system's clock.
+    pub fn new(config: Config, cancel: Cancel, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            config,
+            cancel,
+            observer,
+            sleeper: Arc::new(std::thread::sleep),
+            started_by: "operator".to_owned(),
+            clock: Arc::new(Timestamp::now),
+            runtime: Mutex::new(None),
+            audit: Mutex::new(None),
+        }
+    }
+
+    /// With another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// With another way to wait.
+    #[must_use]
+    pub fn with_sleeper(mut self, sleeper: Sleeper) -> Self {
+        self.sleeper = sleeper;
+        self
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// The time zone of the configuration.
+    pub fn zone(&self) -> TimeZone {
+        self.config.host.timezone.clone()
+    }
+
+    /// As many threads as the machine has processors.
+    pub fn threads(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+
+    /// The operator asked to stop.
+    ///
+    /// # Errors
+    /// [`OperationError::Interrupted`] when that is so.
+    pub fn check_cancelled(&self) -> Result<(), OperationError> {
+        if self.cancel.is_cancelled() { Err(OperationError::Interrupted) } else { Ok(()) }
+    }
+
+    /// The audit database, opened on first use.
+    ///
+    /// # Errors
+    /// [`OperationError::Audit`].
+    pub fn audit(&self) -> Result<Arc<AuditLog>, OperationError> {
+        let mut slot = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(audit) = &*slot {
+            return Ok(Arc::clone(audit));
+        }
+        let url = self.config.audit.url.resolve().map_err(|e| OperationError::Audit(Box::new(e)))?;
+        let audit = AuditLog::open(&url, &self.config.host.name).map_err(|e| OperationError::Audit(Box::new(e)))?;
+        Ok(Arc::clone(slot.insert(Arc::new(audit))))
+    }
+
+    /// The plugin runtime, started on first use.
+    ///
+    /// # Errors
+    /// [`OperationError::Runtime`].
+    pub fn runtime(&self) -> Result<Arc<Runtime>, OperationError> {
+        let mut slot = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*slot {
+            return Ok(Arc::clone(runtime));
+        }
+        Ok(Arc::clone(slot.insert(crate::strategies::start_runtime(&self.config)?)))
+    }
+
+    /// The keys that this host opens vaults with; none where none is configured.
+    ///
+    /// # Errors
+    /// [`OperationError::Key`] names the file or variable.
+    pub fn identities(&self) -> Result<Vec<Identity>, OperationError> {
+        let Some(secret) = &self.config.keys.identity else { return Ok(Vec::new()) };
+        let wrong = |source: Box<dyn std::error::Error + Send + Sync>| OperationError::Key { from: secret.to_string(), source };
+        if let Secret::File(path) = secret {
+            return Identity::read_file(path).map_err(|e| wrong(Box::new(e)));
+        }
+        let text = secret.resolve().map_err(|e| wrong(Box::new(e)))?;
+        Identity::parse_all(&text).map_err(|e| wrong(Box::new(e)))
+    }
+
+    /// Who a vault's keys are wrapped for: this host and everyone at `escrow`.
+    ///
+    /// # Errors
+    /// [`OperationError::Key`].
+    pub fn recipients(&self) -> Result<Vec<Recipient>, OperationError> {
+        let mut recipients: Vec<Recipient> = self.identities()?.iter().map(Identity::recipient).collect();
+        for text in &self.config.keys.escrow {
+            let recipient = text.parse().map_err(|e| OperationError::Key { from: "escrow".to_owned(), source: Box::new(e) })?;
+            if !recipients.contains(&recipient) {
+                recipients.push(recipient);
+            }
+        }
+        Ok(recipients)
+    }
+
+    /// An audit row that begins now.
+    pub(crate) fn log_start(&self, run_id: &str, project: &str, action: &str, started_at: Timestamp) -> LogStart {
+        LogStart {
+            run_id: run_id.to_owned(),
+            project: project.to_owned(),
+            host: self.config.host.name.clone(),
+            action: action.to_owned(),
+            started_at,
+            snapshot: None,
+            stores: Vec::new(),
+            target: String::new(),
+            strategy: String::new(),
+            strategy_digest: String::new(),
+            started_by: self.started_by.clone(),
+            user: login_name(),
+            program: PROGRAM.to_owned(),
+        }
+    }
+
+    /// The vault's view of the observer.
+    pub(crate) fn progress(&self) -> Arc<dyn Progress> {
+        Arc::new(ObserverProgress(Arc::clone(&self.observer)))
+    }
+
+    /// A strategy's view of the observer.
+    pub(crate) fn strategy_log(&self, project: &ProjectName) -> Arc<dyn StrategyLog> {
+        Arc::new(ObserverLog { observer: Arc::clone(&self.observer), project: project.to_string() })
+    }
+
+    /// Who holds a lease, for people.
+    pub(crate) fn holder(&self, command: &str) -> String {
+        format!("{} on {} (process {})", command, self.config.host.name, std::process::id())
+    }
+}
+
+/// A new id for a run: its time, then 48 random bits.
+pub(crate) fn new_run_id(now: Timestamp) -> Result<String, OperationError> {
+    let mut random = [0; 6];
+    getrandom::fill(&mut random).map_err(|e| OperationError::Random(e.to_string()))?;
+    Ok(format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), hex::encode(random)))
+}
+
+/// Who runs this process, by `/etc/passwd`; the number where it has no name.
+fn login_name() -> String {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let name = lines.find(|fields| fields.get(2) == Some(&uid.as_str())).and_then(|fields| fields.first().map(|s| (*s).to_owned()));
+    name.unwrap_or(uid)
+}
+
+struct ObserverProgress(Arc<dyn Observer>);
+
+impl Progress for ObserverProgress {
+    fn advance(&self, stage: &str, files: u64, bytes: u64) {
+        self.0.advance(stage, files, bytes);
+    }
+}
+
+struct ObserverLog {
+    observer: Arc<dyn Observer>,
+    project: String,
+}
+
+impl StrategyLog for ObserverLog {
+    fn log(&self, level: &str, message: &str) {
+        self.observer.strategy_says(&self.project, level, message);
+    }
+
+    fn progress(&self, done: f64, total: Option<f64>, note: &str) {
+        let of = total.map_or_else(String::new, |total| format!(" of {total}"));
+        self.observer.step(&format!("{note} {done}{of}"));
+    }
+}

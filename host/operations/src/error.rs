@@ -1,0 +1,384 @@
+//! Why an operation could not be done, its exit status and what to do next.
+//!
+//! Owns the mapping from every lower error to the documented exit statuses. Text of the lower errors is chained
+//! by `source`, never repeated.
+
+use crate::report::Failure;
+use havun_model::{ItemName, NameError, ProjectName, StoreName, StrategyError};
+use std::{io, path::PathBuf};
+
+/// Exit statuses of the program.
+pub mod exit {
+    /// Everything asked for was done.
+    pub const OK: u8 = 0;
+    /// Nothing, or not the thing asked for, was done.
+    pub const FAILED: u8 = 1;
+    /// The command line is wrong.
+    pub const USAGE: u8 = 2;
+    /// Some of it was done; the report says what was not.
+    pub const PARTIAL: u8 = 3;
+    /// Something stored is damaged.
+    pub const INTEGRITY: u8 = 5;
+    /// A store cannot be reached.
+    pub const UNREACHABLE: u8 = 10;
+    /// Another run holds the vault.
+    pub const LOCKED: u8 = 11;
+    /// None of the given keys opens the vault.
+    pub const WRONG_KEY: u8 = 12;
+    /// The configuration is wrong.
+    pub const CONFIG: u8 = 78;
+    /// Stopped by the operator.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Why an operation could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// No such project in the configuration.
+    #[error("there is no project `{name}` in the configuration")]
+    UnknownProject {
+        /// As given.
+        name: String,
+        /// The nearest configured names.
+        nearest: Vec<String>,
+    },
+    /// No such store in the configuration.
+    #[error("there is no store `{name}` in the configuration")]
+    UnknownStore {
+        /// As given.
+        name: String,
+        /// The nearest configured names.
+        nearest: Vec<String>,
+    },
+    /// The project does not use the store.
+    #[error("project `{project}` does not use store `{store}`")]
+    StoreNotUsed {
+        /// The project.
+        project: ProjectName,
+        /// As given.
+        store: String,
+    },
+    /// No such strategy.
+    #[error("project `{project}` names the unknown strategy `{strategy}`")]
+    UnknownStrategy {
+        /// The project.
+        project: ProjectName,
+        /// As configured.
+        strategy: String,
+        /// The nearest known names.
+        nearest: Vec<String>,
+    },
+    /// A name that cannot be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The project's root is not a folder that can be read.
+    #[error("root `{}` of project `{project}` cannot be read", path.display())]
+    RootGone {
+        /// The project.
+        project: ProjectName,
+        /// Its root.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The project is paused.
+    #[error("project `{project}` is paused")]
+    Paused {
+        /// The project.
+        project: ProjectName,
+    },
+    /// No such snapshot.
+    #[error("project `{project}` has no snapshot {wanted}")]
+    NoSnapshot {
+        /// The project.
+        project: ProjectName,
+        /// What was asked for: "that begins with `ab12`", "of 2026-01-15".
+        wanted: String,
+        /// What there is instead, newest first, bounded.
+        there_are: Vec<String>,
+    },
+    /// A prefix that several snapshots share.
+    #[error("`{prefix}` could be any of {} snapshots of project `{project}`", matches.len())]
+    AmbiguousSnapshot {
+        /// The project.
+        project: ProjectName,
+        /// As given.
+        prefix: String,
+        /// The snapshots, one line each.
+        matches: Vec<String>,
+    },
+    /// No such item in the snapshot.
+    #[error("the snapshot has no item `{item}`")]
+    UnknownItem {
+        /// As given.
+        item: String,
+        /// The items that it has.
+        there_are: Vec<String>,
+    },
+    /// A path pattern that is none.
+    #[error("`{pattern}` is not a path pattern")]
+    BadPattern {
+        /// As given.
+        pattern: String,
+        /// Where it goes wrong.
+        source: globset::Error,
+    },
+    /// A date that is none.
+    #[error("`{text}` is not a date of the form 2026-01-31")]
+    BadDate {
+        /// As given.
+        text: String,
+    },
+    /// A restore target with something in it.
+    #[error("`{}` is not empty", path.display())]
+    TargetNotEmpty {
+        /// The target.
+        path: PathBuf,
+    },
+    /// A target database argument without `=`.
+    #[error("`{text}` does not say which item goes into which database")]
+    BadTargetDatabase {
+        /// As given.
+        text: String,
+    },
+    /// A database name or URL that cannot be a target.
+    #[error("`{target}` cannot take database item `{item}`: {why}")]
+    TargetDatabase {
+        /// The item.
+        item: String,
+        /// As given, without its password.
+        target: String,
+        /// Why.
+        why: String,
+    },
+    /// Nothing of what was asked for is in the snapshot, or none of it could be restored.
+    #[error("nothing could be restored of snapshot {snapshot}")]
+    NothingRestorable {
+        /// The snapshot.
+        snapshot: String,
+        /// Why, one line for each file or item, bounded.
+        reasons: Vec<String>,
+    },
+    /// Every item of a run failed.
+    #[error("no item of project `{project}` could be backed up")]
+    NothingStored {
+        /// The project.
+        project: ProjectName,
+        /// One line for each item.
+        reasons: Vec<String>,
+    },
+    /// A plan with a rule broken.
+    #[error("the plan of project `{project}` cannot be carried out: {why}")]
+    BadPlan {
+        /// The project.
+        project: ProjectName,
+        /// Which rule.
+        why: String,
+    },
+    /// No store of the project could be opened.
+    #[error("none of the stores of project `{project}` can be used")]
+    NoUsableStore {
+        /// The project.
+        project: ProjectName,
+        /// One line for each store.
+        reasons: Vec<String>,
+    },
+    /// A store could not be used.
+    #[error("store `{store}` cannot be used")]
+    Store {
+        /// The store.
+        store: StoreName,
+        /// Why.
+        source: havun_vault::store::StoreError,
+    },
+    /// A vault could not be used.
+    #[error("the vault of project `{project}` in store `{store}` cannot be used")]
+    Vault {
+        /// The project.
+        project: ProjectName,
+        /// The store.
+        store: StoreName,
+        /// Why.
+        source: Box<havun_vault::error::VaultError>,
+    },
+    /// A key file could not be used.
+    #[error("the key in `{from}` cannot be used")]
+    Key {
+        /// The file or variable.
+        from: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There is no key, and the vault needs one.
+    #[error("there is no key to open the vault of project `{project}` with")]
+    NoKey {
+        /// The project.
+        project: ProjectName,
+    },
+    /// A call into a strategy failed.
+    #[error("project `{project}` cannot be planned")]
+    Strategy {
+        /// The project.
+        project: ProjectName,
+        /// Why.
+        source: StrategyError,
+    },
+    /// An item of a database could not be done.
+    #[error("database item `{item}` cannot be restored")]
+    Database {
+        /// The item.
+        item: ItemName,
+        /// Why.
+        source: crate::databases::DatabaseError,
+    },
+    /// The audit database could not be used.
+    #[error("the audit database cannot be used")]
+    Audit(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The plugin runtime could not be started.
+    #[error("the plugin runtime cannot be started")]
+    Runtime(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A strategy's component could not be loaded.
+    #[error("strategy `{strategy}` of project `{project}` cannot be loaded")]
+    Component {
+        /// The project.
+        project: ProjectName,
+        /// As configured.
+        strategy: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes: {0}")]
+    Random(String),
+    /// A kind of store that this build does not have.
+    #[error("store `{store}` is of kind `{kind}`, which this build cannot use")]
+    StoreKind {
+        /// The store.
+        store: StoreName,
+        /// `sftp` or `s3`.
+        kind: &'static str,
+    },
+    /// The system refused something beside a store.
+    #[error("{doing} `{}`", path.display())]
+    Io {
+        /// "cannot write", …
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The operator stopped it.
+    #[error("stopped by the operator")]
+    Interrupted,
+}
+
+impl OperationError {
+    /// The documented exit status.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::UnknownProject { .. }
+            | Self::UnknownStore { .. }
+            | Self::StoreNotUsed { .. }
+            | Self::Name(_)
+            | Self::BadPattern { .. }
+            | Self::BadDate { .. }
+            | Self::BadTargetDatabase { .. }
+            | Self::UnknownItem { .. }
+            | Self::AmbiguousSnapshot { .. } => exit::USAGE,
+            Self::UnknownStrategy { .. } | Self::StoreKind { .. } | Self::Key { .. } => exit::CONFIG,
+            Self::Store { source, .. } => crate::project::store_status(source),
+            Self::Vault { source, .. } => crate::project::vault_status(source),
+            Self::NoKey { .. } => exit::WRONG_KEY,
+            Self::Interrupted => exit::INTERRUPTED,
+            _ => exit::FAILED,
+        }
+    }
+
+    /// What to do next, one sentence, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::UnknownProject { nearest, .. } | Self::UnknownStore { nearest, .. } | Self::UnknownStrategy { nearest, .. } => {
+                did_you_mean(nearest)
+            }
+            Self::StoreNotUsed { project, .. } => format!("the stores of a project are listed at `stores` in [projects.{project}]"),
+            Self::RootGone { project, .. } => {
+                format!("mount it, or correct `root` in [projects.{project}]; nothing was backed up")
+            }
+            Self::Paused { .. } => "use --force to run it all the same".to_owned(),
+            Self::NoSnapshot { there_are, .. } if there_are.is_empty() => "`havun-backup run` makes the first one".to_owned(),
+            Self::NoSnapshot { there_are, .. } => format!("there are: {}", there_are.join("; ")),
+            Self::AmbiguousSnapshot { matches, .. } => format!("give more digits: {}", matches.join("; ")),
+            Self::UnknownItem { there_are, .. } => format!("it has: {}", there_are.join(", ")),
+            Self::TargetNotEmpty { .. } => "name a folder that is empty or does not exist yet".to_owned(),
+            Self::BadTargetDatabase { .. } => "write --database ITEM=NAME or --database ITEM=URL".to_owned(),
+            Self::NothingRestorable { reasons, .. } | Self::NothingStored { reasons, .. } | Self::NoUsableStore { reasons, .. }
+                if !reasons.is_empty() =>
+            {
+                reasons.join("; ")
+            }
+            Self::Store { source, .. } => crate::project::store_hint(source)?,
+            Self::Vault { source, .. } => crate::project::vault_hint(source)?,
+            Self::NoKey { .. } => "name the identity file at `identity` in [keys]".to_owned(),
+            _ => return None,
+        })
+    }
+
+    /// The error as a report shows it: message, causes, hint, exit status.
+    pub fn to_failure(&self) -> Failure {
+        Failure { message: self.to_string(), causes: causes(self), hint: self.hint(), exit_status: self.exit_status() }
+    }
+}
+
+/// The chain of causes below `error`, outermost first.
+pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut list = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        list.push(cause.to_string());
+        next = cause.source();
+    }
+    list
+}
+
+/// `error` and its causes on one line.
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut parts = vec![error.to_string()];
+    parts.extend(causes(error));
+    parts.dedup();
+    parts.join(": ")
+}
+
+/// Up to three of `known` that are near `name`, nearest first; all of them when there are few and none is near.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut scored: Vec<(f64, &str)> = known.into_iter().map(|k| (strsim::jaro_winkler(name, k), k)).collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    let near: Vec<String> = scored.iter().filter(|(score, _)| *score > 0.75).take(3).map(|(_, k)| (*k).to_owned()).collect();
+    if near.is_empty() { scored.iter().take(8).map(|(_, k)| (*k).to_owned()).collect() } else { near }
+}
+
+fn did_you_mean(nearest: &[String]) -> String {
+    match nearest {
+        [] => "none is configured yet; `havun-backup init` proposes a configuration".to_owned(),
+        [one] => format!("did you mean `{one}`?"),
+        many => format!("there are: {}", many.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_comes_first() {
+        assert_eq!(nearest("havunadmn", ["havuncore", "havunadmin", "blog"]).first().map(String::as_str), Some("havunadmin"));
+        assert_eq!(nearest("zzz", ["a", "b"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_usage_error_exits_2_and_says_what_there_is() {
+        let error = OperationError::UnknownProject { name: "blgo".into(), nearest: vec!["blog".into()] };
+        assert_eq!(error.exit_status(), exit::USAGE);
+        assert_eq!(error.hint().unwrap(), "did you mean `blog`?");
+    }
+}
