@@ -407,13 +407,12 @@ class Restore:
 
 def check_sums(vault, problems):
     """The sum files at the top and beside the keys."""
-    for folder, names in (("", ["vault.sha256"]), ("keys", [n for n in os.listdir(os.path.join(vault.folder, "keys")) if n.endswith(".sha256")] if vault.encrypted else [])):
-        for name in names:
-            done = subprocess.run(
-                ["sha256sum", "-c", "--quiet", name], cwd=os.path.join(vault.folder, folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            )
-            if done.returncode != 0:
-                problems.append("%s: %s" % (os.path.join(folder, name), done.stdout.decode(errors="replace").strip()))
+    keys = os.path.join(vault.folder, "keys")
+    sums = [(keys, name) for name in sorted(os.listdir(keys)) if name.endswith(".sha256")] if vault.encrypted else []
+    for folder, name in [(vault.folder, "vault.sha256")] + sums:
+        done = subprocess.run(["sha256sum", "-c", "--quiet", name], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode != 0:
+            problems.append("%s: %s" % (name, done.stdout.decode(errors="replace").strip()))
 
 
 def check_objects(vault, problems):
@@ -531,8 +530,8 @@ def main():
         try:
             vault = Vault(arguments.vault, arguments.identity)
             chunks = Chunks(vault, scratch)
-            problems = chunks.problems + arguments.function(vault, chunks, arguments)
-            problems = chunks.problems + [problem for problem in problems if problem not in chunks.problems]
+            problems = arguments.function(vault, chunks, arguments)
+            problems = chunks.problems + problems
         except Damaged as error:
             problems = [str(error)]
         for problem in problems:
