@@ -13,3 +13,7 @@ pub mod manifest;
 pub mod metadata;
 pub mod paths;
 pub mod state;
+#[cfg(test)]
+mod testing;
+pub mod matcher;
+pub mod walk;
