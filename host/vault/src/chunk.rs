@@ -135,3 +135,6 @@ fn gear_of(table: &[u64; 256], byte: u8) -> u64 {
     #[expect(clippy::indexing_slicing, reason = "a byte always lies within 256 entries")]
     table[byte as usize]
 }
+
+#[cfg(test)]
+mod tests;

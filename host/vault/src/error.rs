@@ -1,6 +1,6 @@
 //! What can go wrong with a vault, in the operator's words.
 
-use crate::store::StoreError;
+use crate::{manifest::ManifestError, store::StoreError};
 use havun_model::{ChunkId, SnapshotId};
 use std::{io, path::PathBuf};
 
@@ -119,6 +119,9 @@ pub enum VaultError {
         /// Its error.
         source: StoreError,
     },
+    /// The manifest is not what it should be.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// The operator stopped the run.
     #[error("stopped by the operator")]
     Cancelled,
@@ -132,6 +135,6 @@ impl VaultError {
 
     /// Whether stored bytes are not what they should be.
     pub fn is_integrity(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::MissingChunk { .. } | Self::ReadBack { .. })
+        matches!(self, Self::Damaged { .. } | Self::Manifest(_) | Self::MissingChunk { .. } | Self::ReadBack { .. })
     }
 }

@@ -316,3 +316,6 @@ impl FrameDecoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

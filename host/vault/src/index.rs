@@ -303,3 +303,6 @@ fn read_array<const N: usize>(from: &mut impl Read) -> Result<[u8; N], IndexErro
     from.read_exact(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

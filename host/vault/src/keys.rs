@@ -319,3 +319,6 @@ fn check_folders(path: &Path) -> Result<(), KeyError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

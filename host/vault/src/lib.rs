@@ -1,19 +1,70 @@
-//! vault
+//! A vault: everything kept for one project, in one store.
+//!
+//! A **chunk** is a piece of a file, named by the SHA-256 of its plaintext. A **frame** is a run of chunks compressed
+//! together. A **pack** is a file of frames with a table of contents at its end. The **index** says which pack has
+//! which chunk. A **manifest** lists every file of a snapshot with its chunks, and is itself stored in chunks. A
+//! **snapshot** is a small object that names a manifest; a backup exists from the moment its snapshot is durable.
+//!
+//! The vault knows no SQL, no plugin, no project type and no clock but the one that it is given. It never overwrites
+//! an object, never changes one, and never trusts a byte that it reads.
+//!
+//! # Order of writes
+//! Packs, then index, then snapshot, then the file-state cache. A crash leaves uploads under `tmp/`, packs that no
+//! index lists (adopted by the next run) or an index without a snapshot: nothing that a reader would see. Deletion
+//! runs the other way: snapshot, index, grace, packs.
+//!
+//! Read `chunk`, `frame`, `pack`, `index` for the bytes; `entry`, `manifest`, `state`, `walk` for trees; `open`,
+//! `backup`, `restore`, `verify`, `prune`, `replicate` for what is done with them; `store` for where it lies.
+
+// What data is made of.
 pub mod chunk;
+mod cut;
 pub mod frame;
 pub mod index;
 pub mod keys;
 pub mod pack;
 pub mod seal;
-pub mod store;
 mod toc;
+
+// Where it lies.
+pub mod layout;
+pub mod store;
+
+// Trees of files.
 mod beneath;
 pub mod entry;
 pub mod manifest;
+pub mod matcher;
 pub mod metadata;
 pub mod paths;
 pub mod state;
 #[cfg(test)]
 mod testing;
-pub mod matcher;
 pub mod walk;
+
+// What is done with a vault.
+mod backup;
+mod chunks;
+mod entries;
+mod error;
+mod known;
+mod open;
+mod progress;
+mod prune;
+mod replicate;
+mod sink;
+mod snapshots;
+mod verify;
+
+pub use backup::{
+    BackupOptions, BackupSession, BackupStats, Committed, SnapshotDraft, StreamError, StreamProfile, StreamSummary, TreeItemSummary, TreeSummary,
+};
+pub use entries::{Contents, Entries};
+pub use entry::{Entry, EntryKind};
+pub use error::VaultError;
+pub use open::{Chunking, Encryption, FORMAT, NewVault, Profile, Vault, VaultInfo};
+pub use progress::{NoProgress, Progress};
+pub use prune::{CleanupPlan, CleanupReport, GRACE_SECS, PlannedRemoval};
+pub use replicate::{ReplicationReport, replicate};
+pub use snapshots::{Damage, SnapshotList, StoredSnapshot};
+pub use verify::{VerifyOptions, VerifyReport};

@@ -322,3 +322,6 @@ impl<'s> PackReader<'s> {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -326,3 +326,6 @@ pub fn chunk_span(plain: Range<u64>, plain_total: u64) -> Option<ChunkSpan> {
     let end_at = if last { sealed_len(plain_total) } else { HEADER_BYTES as u64 + end * SEALED_CHUNK as u64 };
     Some(ChunkSpan { first, stored: start_at..end_at, last, skip: usize::try_from(plain.start % size).unwrap_or(0) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,9 +16,9 @@ use crate::{entry::Time, manifest::Position, metadata::FileStat};
 use havun_model::ChunkId;
 use std::{io, path::PathBuf};
 
-/// A file whose ctime is not more than this many seconds before the run's start gets no row: it may change again
-/// without its ctime changing.
-pub const RACY_SECS: i64 = 3;
+/// A file whose ctime is not at least this many seconds (of whole seconds) before it was read is not written as clean.
+/// Clocks of file systems are a few milliseconds coarse; the rest is for a server whose clock is a little ahead.
+pub const RACY_SECS: i64 = 2;
 
 /// Why a cache could not be written.
 #[derive(Debug, thiserror::Error)]

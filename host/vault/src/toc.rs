@@ -264,3 +264,6 @@ impl Bytes<'_> {
         self.array().map(u64::from_le_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,7 @@ impl StateReader {
         self.row.as_ref().map(|row| (self.before.path.as_slice(), row))
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.row = None;
         while self.at >= self.block.len() {
             match self.next_block() {

@@ -1,7 +1,7 @@
 //! Writing the cache anew beside the old one.
 
 use super::{
-    RACY_SECS, StateError, StateKey, StateRow,
+    RACY_SECS, StateError, StateKey, StateReader, StateRow,
     format::{BLOCK_BYTES, Before, MAGIC, block, encode_key},
 };
 use crate::{entry::Time, manifest::Position};
@@ -14,40 +14,40 @@ use std::{
 use tempfile::NamedTempFile;
 
 /// Writes a cache; rows come in ascending path order. Dropped without [`StateWriter::finish`], it leaves no trace.
+///
+/// While every row is one of the old cache, in its place, nothing is written: a run in which nothing changed keeps
+/// the old file.
 #[must_use = "a cache is put in place only by `finish`"]
 pub struct StateWriter {
     path: PathBuf,
-    file: NamedTempFile,
+    /// `None` while the rows so far are the first `kept` rows of the old cache.
+    file: Option<NamedTempFile>,
+    kept: u64,
     key: StateKey,
-    racy_from: i64,
     payload: Vec<u8>,
     framed: Vec<u8>,
     before: Before,
-    changed: bool,
 }
 
 impl StateWriter {
-    /// Begins a cache that will lie at `path`; `run_start` is when the run began, before its first stat. The key's
-    /// manifest is replaced by [`StateWriter::finish`].
+    /// Begins a cache that will lie at `path`. The key's manifest is replaced by [`StateWriter::finish`]. `resume`
+    /// says that a cache with this key lies there and is being read: kept rows are the same as its rows.
     ///
     /// # Errors
     /// When no file can be made in the folder.
-    pub fn new(path: &Path, key: &StateKey, run_start: Time) -> Result<Self, StateError> {
-        let failed = |source| StateError { path: path.to_path_buf(), source };
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new().prefix(".state-").tempfile_in(folder).map_err(failed)?;
+    pub fn new(path: &Path, key: &StateKey, resume: bool) -> Result<Self, StateError> {
         let mut writer = Self {
             path: path.to_path_buf(),
-            file,
+            file: None,
+            kept: 0,
             key: key.clone(),
-            racy_from: run_start.secs.saturating_sub(RACY_SECS),
-            payload: Vec::with_capacity(BLOCK_BYTES + 4096),
-            framed: MAGIC.to_vec(),
+            payload: Vec::new(),
+            framed: Vec::new(),
             before: Before::default(),
-            changed: false,
         };
-        block(&encode_key(key), &mut writer.framed);
-        writer.flush().map_err(failed)?;
+        if !resume {
+            writer.begin().map_err(|source| writer.failed(source))?;
+        }
         Ok(writer)
     }
 
@@ -56,18 +56,23 @@ impl StateWriter {
     /// # Errors
     /// When the disk fails.
     pub fn keep(&mut self, path: &[u8], row: &StateRow, position: Position) -> Result<(), StateError> {
-        self.changed |= row.position != position;
+        if self.file.is_none() && row.position == position {
+            self.kept += 1;
+            return Ok(());
+        }
+        self.catch_up()?;
         self.write(path, &StateRow { position, ..*row })
     }
 
-    /// Adds the row of a file that was read whole in this run, and did not change meanwhile. A file that was changed
-    /// too shortly before the run gets none.
+    /// Adds the row of a file that was read whole and did not change meanwhile; `read_at` is a moment just before it
+    /// was opened. A file whose ctime is not [`RACY_SECS`] older gets none: it may change again without its ctime
+    /// changing.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn push(&mut self, path: &[u8], row: &StateRow) -> Result<(), StateError> {
-        self.changed = true;
-        if row.ctime.secs >= self.racy_from { Ok(()) } else { self.write(path, row) }
+    pub fn push(&mut self, path: &[u8], row: &StateRow, read_at: Time) -> Result<(), StateError> {
+        self.catch_up()?;
+        if row.ctime.secs > read_at.secs.saturating_sub(RACY_SECS) { Ok(()) } else { self.write(path, row) }
     }
 
     /// Puts the cache in place, whole and durable. `found_all` is [`super::StateReader::found_all`] of the old one:
@@ -76,12 +81,44 @@ impl StateWriter {
     /// # Errors
     /// When the disk fails; the old cache then still lies there.
     pub fn finish(mut self, manifest: ChunkId, found_all: bool) -> Result<(), StateError> {
-        if found_all && !self.changed && self.key.manifest == manifest {
+        if self.file.is_none() && found_all && self.key.manifest == manifest {
             return Ok(());
         }
+        self.catch_up()?;
         self.key.manifest = manifest;
         let path = self.path.clone();
         self.publish().map_err(|source| StateError { path, source })
+    }
+
+    fn failed(&self, source: io::Error) -> StateError {
+        StateError { path: self.path.clone(), source }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.file = Some(tempfile::Builder::new().prefix(".state-").tempfile_in(folder)?);
+        self.payload.reserve(BLOCK_BYTES + 4096);
+        self.framed.extend_from_slice(MAGIC);
+        block(&encode_key(&self.key), &mut self.framed);
+        self.flush()
+    }
+
+    /// At the first difference: copies the rows that were the same so far. A removed file shows itself as the next
+    /// row's other position, so the rows before are exactly the first ones of the old cache.
+    fn catch_up(&mut self) -> Result<(), StateError> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "the old cache is gone");
+        let mut old = StateReader::open(&self.path, &self.key).ok_or_else(|| self.failed(gone()))?;
+        self.begin().map_err(|source| self.failed(source))?;
+        for _ in 0..self.kept {
+            let Some((path, row)) = old.peek() else { return Err(self.failed(gone())) };
+            let row = *row;
+            self.write(path, &row)?;
+            old.advance();
+        }
+        Ok(())
     }
 
     fn publish(mut self) -> io::Result<()> {
@@ -89,10 +126,11 @@ impl StateWriter {
         block(&[], &mut self.framed);
         self.flush()?;
         block(&encode_key(&self.key), &mut self.framed);
-        self.file.as_file_mut().seek(SeekFrom::Start(MAGIC.len() as u64))?;
-        self.flush()?;
-        self.file.as_file().sync_all()?;
-        self.file.persist(&self.path).map_err(|e| e.error)?;
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        file.as_file_mut().seek(SeekFrom::Start(MAGIC.len() as u64))?;
+        file.as_file_mut().write_all(&self.framed)?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path).map_err(|e| e.error)?;
         let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder)?.sync_all()
     }
@@ -117,7 +155,9 @@ impl StateWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.as_file_mut().write_all(&self.framed)?;
+        if let Some(file) = &mut self.file {
+            file.as_file_mut().write_all(&self.framed)?;
+        }
         self.framed.clear();
         Ok(())
     }
