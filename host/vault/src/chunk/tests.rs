@@ -30,8 +30,7 @@ fn golden_cuts() {
         472354, 348476, 300325, 271140, 193575,
     ];
     assert_eq!(lengths(&stream(6 << 20), ChunkProfile::DUMPS), dumps);
-    let files =
-        [1314041, 309549, 1252740, 728611, 1330835, 1212598, 1063114, 1319653, 1111694, 351791, 1168046, 1283084, 137156];
+    let files = [1314041, 309549, 1252740, 728611, 1330835, 1212598, 1063114, 1319653, 1111694, 351791, 1168046, 1283084, 137156];
     assert_eq!(lengths(&stream(12 << 20), ChunkProfile::FILES), files);
     assert_eq!(lengths(&vec![0; 3 << 20], ChunkProfile::DUMPS), [1 << 20; 3]);
 }
