@@ -116,7 +116,9 @@ impl Config {
     pub fn parse(text: &str, path: &Path, mode: u32) -> Result<Self, ConfigError> {
         let (document, syntax) = DeTable::parse_recoverable(text);
         if !syntax.is_empty() {
-            return Err(ConfigError::Invalid { path: path.to_owned(), problems: syntax.iter().map(|e| syntax_problem(text, e)).collect() });
+            let mut problems: Vec<Problem> = syntax.iter().map(|e| syntax_problem(text, e)).collect();
+            problems.sort();
+            return Err(ConfigError::Invalid { path: path.to_owned(), problems });
         }
         let mut checker = Checker::new(text);
         checker.document(&document, &ROOT);
