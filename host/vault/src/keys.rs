@@ -13,6 +13,7 @@ use std::{
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     str::FromStr,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 use zeroize::Zeroizing;
 
@@ -209,43 +210,44 @@ pub fn unwrap(wrapped: &[u8], identities: &[Identity]) -> Result<SealKey, KeyErr
     }
 }
 
-/// The vault keys at hand. The commitment in an object's header finds the right one.
+/// The vault keys at hand. The commitment in an object's header finds the right one. Shared by everything that reads
+/// or writes the vault, so that a key made for a new epoch opens at once what it sealed.
 #[derive(Default)]
 pub struct KeyRing {
-    keys: Vec<SealKey>,
+    keys: RwLock<Vec<Arc<SealKey>>>,
 }
 
 impl KeyRing {
     /// Adds a key; one that is there already is not added again.
-    pub fn add(&mut self, key: SealKey) {
-        if self.get(KeyId::of(&key)).is_none() {
-            self.keys.push(key);
+    pub fn add(&self, key: Arc<SealKey>) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if !keys.iter().any(|known| KeyId::of(known) == KeyId::of(&key)) {
+            keys.push(key);
         }
     }
 
-    /// The key with this id.
-    pub fn get(&self, id: KeyId) -> Option<&SealKey> {
-        self.keys.iter().find(|key| KeyId::of(key) == id)
-    }
-
     /// Ids of all keys.
-    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
-        self.keys.iter().map(KeyId::of)
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.keys().iter().map(|key| KeyId::of(key)).collect()
     }
 
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.keys().is_empty()
     }
 
     /// The key that sealed the object with this header under `context`.
-    pub fn find_by_header(&self, context: &str, header: &[u8; HEADER_BYTES]) -> Option<&SealKey> {
-        self.keys.iter().find(|key| Opener::new(key, context, header).is_ok())
+    pub fn find_by_header(&self, context: &str, header: &[u8; HEADER_BYTES]) -> Option<Arc<SealKey>> {
+        self.keys().iter().find(|key| Opener::new(key, context, header).is_ok()).cloned()
     }
 
     /// Opens the object with this header with whichever key sealed it.
     pub fn opener(&self, context: &str, header: &[u8; HEADER_BYTES]) -> Option<Opener> {
-        self.keys.iter().find_map(|key| Opener::new(key, context, header).ok())
+        self.keys().iter().find_map(|key| Opener::new(key, context, header).ok())
+    }
+
+    fn keys(&self) -> RwLockReadGuard<'_, Vec<Arc<SealKey>>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -174,7 +174,7 @@ impl Vault {
         let header: [u8; 56] = stored.get(..56).and_then(|h| h.try_into().ok()).ok_or_else(|| damaged("shorter than its header"))?;
         let context = self.context(kind);
         let key = self.ring.find_by_header(&context, &header).ok_or_else(|| damaged("none of the vault's keys opens it"))?;
-        seal::open_all(key, &context, &stored).map_err(|e| damaged(&e.to_string()))
+        seal::open_all(&key, &context, &stored).map_err(|e| damaged(&e.to_string()))
     }
 
     /// Seals `plain` (where the vault is encrypted) for publishing.
@@ -289,12 +289,12 @@ fn unusable(info: &VaultInfo) -> Option<String> {
 
 /// Every key that one of `identities` opens. A vault without a key yet (no run so far) has an empty ring.
 fn read_keys(store: &dyn Store, identities: &[Identity]) -> Result<KeyRing, VaultError> {
-    let mut ring = KeyRing::default();
+    let ring = KeyRing::default();
     let (mut files, mut opened) = (0, 0);
     for (_, wrapped) in key_files(store)? {
         files += 1;
         if let Ok(key) = crate::keys::unwrap(&wrapped, identities) {
-            ring.add(key);
+            ring.add(Arc::new(key));
             opened += 1;
         }
     }
@@ -358,7 +358,7 @@ impl Vault {
                 let mut header = [0; 56];
                 self.store.read_range(&object.name, 0, &mut header).map_err(|e| at(&*self.store, e))?;
                 if let Some(key) = self.ring.find_by_header(&self.context(kind), &header) {
-                    return Ok(Some(Arc::new(key.clone())));
+                    return Ok(Some(key));
                 }
             }
         }
@@ -376,6 +376,8 @@ impl Vault {
         let id = crate::keys::KeyId::of(&key).to_string();
         publish(&*self.store, &layout::key(&id), &wrapped)?;
         publish(&*self.store, &layout::key_sum(&id), sum_line(&wrapped, &format!("{id}.age")).as_bytes())?;
-        Ok(Arc::new(key))
+        let key = Arc::new(key);
+        self.ring.add(Arc::clone(&key));
+        Ok(key)
     }
 }

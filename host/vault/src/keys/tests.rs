@@ -82,14 +82,14 @@ fn golden_key_id() {
 
 #[test]
 fn the_header_finds_its_key() {
-    let mut ring = KeyRing::default();
+    let ring = KeyRing::default();
     let other = SealKey::from_bytes([9; 32]);
-    ring.add(other.clone());
-    ring.add(key());
-    ring.add(key());
-    assert_eq!(ring.ids().count(), 2);
+    ring.add(Arc::new(other.clone()));
+    ring.add(Arc::new(key()));
+    ring.add(Arc::new(key()));
+    assert_eq!(ring.ids().len(), 2);
     let header = Sealer::new(&key(), "c", [1; SALT_BYTES]).header();
-    assert_eq!(ring.find_by_header("c", &header).map(KeyId::of), Some(KeyId::of(&key())));
+    assert_eq!(ring.find_by_header("c", &header).map(|key| KeyId::of(&key)), Some(KeyId::of(&key())));
     assert!(ring.find_by_header("d", &header).is_none());
     assert!(ring.opener("c", &Sealer::new(&SealKey::from_bytes([1; 32]), "c", [1; SALT_BYTES]).header()).is_none());
 }

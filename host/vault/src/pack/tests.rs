@@ -1,4 +1,5 @@
 use super::*;
+use std::sync::Arc;
 use crate::{
     chunk::chunk_id,
     frame::{FrameBuilder, FrameDecoder, FrameEncoder},
@@ -15,9 +16,9 @@ fn key() -> SealKey {
 }
 
 fn ring() -> KeyRing {
-    let mut ring = KeyRing::default();
-    ring.add(SealKey::from_bytes([6; 32]));
-    ring.add(key());
+    let ring = KeyRing::default();
+    ring.add(Arc::new(SealKey::from_bytes([6; 32])));
+    ring.add(Arc::new(key()));
     ring
 }
 
