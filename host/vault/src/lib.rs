@@ -41,6 +41,7 @@ pub mod state;
 #[cfg(test)]
 mod testing;
 pub mod walk;
+pub mod writer;
 
 // What is done with a vault.
 mod backup;
