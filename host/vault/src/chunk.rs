@@ -51,6 +51,13 @@ impl Gear {
     }
 }
 
+/// How far into a chunk [`Chunker::resume`] has looked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    bytes: usize,
+    fingerprint: u64,
+}
+
 /// Finds where chunks end.
 #[derive(Clone)]
 pub struct Chunker {
@@ -88,21 +95,31 @@ impl Chunker {
     /// Length of the chunk that `buf` begins with. `None`: more bytes are needed, or there are none and `at_end`.
     ///
     /// The answer depends on the chunk's own bytes only. Each call looks from the beginning, so give it
-    /// [`Chunker::max`] bytes, or all that there are.
+    /// [`Chunker::max`] bytes or all that there are, or use [`Chunker::resume`].
     pub fn cut(&self, buf: &[u8], at_end: bool) -> Option<usize> {
+        self.resume(&mut Seen::default(), buf, at_end)
+    }
+
+    /// As [`Chunker::cut`], but goes on where the call before left off: `buf` is the same chunk's beginning with more
+    /// bytes behind it. When an end is found `seen` is fresh again.
+    pub fn resume(&self, seen: &mut Seen, buf: &[u8], at_end: bool) -> Option<usize> {
         let window = buf.get(..self.max).unwrap_or(buf);
-        let full = window.len() == self.max;
-        let rest_is_one = (!window.is_empty() && (at_end || full)).then_some(window.len());
-        let Some(first) = window.get(self.min..) else { return rest_is_one };
-        let (before, after) = first.split_at_checked(self.avg - self.min).unwrap_or((first, &[]));
-        let mut fingerprint = 0;
-        if let Some(at) = self.scan(&mut fingerprint, before, self.hard) {
-            return Some(self.min + at);
+        let found = self.scan_to(seen, window.len().min(self.avg), window, self.hard);
+        let found = found.or_else(|| self.scan_to(seen, window.len(), window, self.easy));
+        let whole = !window.is_empty() && (at_end || window.len() == self.max);
+        let found = found.or(whole.then_some(window.len()));
+        if found.is_some() {
+            *seen = Seen::default();
         }
-        if let Some(at) = self.scan(&mut fingerprint, after, self.easy) {
-            return Some(self.avg + at);
-        }
-        rest_is_one
+        found
+    }
+
+    /// Looks at the bytes before `until` that were not seen yet.
+    fn scan_to(&self, seen: &mut Seen, until: usize, window: &[u8], limit: u64) -> Option<usize> {
+        let from = seen.bytes.max(self.min);
+        let fresh = window.get(from..until)?;
+        seen.bytes = until;
+        self.scan(&mut seen.fingerprint, fresh, limit).map(|at| from + at)
     }
 
     /// Number of bytes up to and with the first after which the fingerprint is below `limit`.

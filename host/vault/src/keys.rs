@@ -146,7 +146,14 @@ impl Identity {
     /// The text of a key file as `age-keygen` writes it; `note` is one line for people.
     pub fn file_text(&self, note: &str) -> Zeroizing<String> {
         let note: String = note.chars().filter(|c| !c.is_control()).collect();
-        Zeroizing::new(format!("# {note}\n# public key: {}\n{}\n", self.recipient(), *self.secret_text()))
+        let head = format!("# {note}\n# public key: {}\n", self.recipient());
+        let secret = self.secret_text();
+        // Room for the whole, so that the secret is not copied about by a growing buffer.
+        let mut text = Zeroizing::new(String::with_capacity(head.len() + secret.len() + 1));
+        text.push_str(&head);
+        text.push_str(&secret);
+        text.push('\n');
+        text
     }
 
     /// Every identity in the text of a key file: one a line, `#` begins a comment.
@@ -204,7 +211,7 @@ pub fn unwrap(wrapped: &[u8], identities: &[Identity]) -> Result<SealKey, KeyErr
     let mut key = Zeroizing::new([0; 32]);
     reader.read_exact(key.as_mut_slice()).map_err(|e| not(e.to_string()))?;
     match reader.read(&mut [0]) {
-        Ok(0) => Ok(SealKey::from_bytes(*key)),
+        Ok(0) => Ok(SealKey::from_secret(key)),
         Ok(_) => Err(not("more than 32 bytes".to_owned())),
         Err(e) => Err(not(e.to_string())),
     }

@@ -62,6 +62,11 @@ impl SealKey {
         Self(Zeroizing::new(bytes))
     }
 
+    /// Takes the key without another copy of it.
+    pub(crate) fn from_secret(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+
     /// A new random key.
     ///
     /// # Errors
@@ -133,10 +138,8 @@ impl Derived {
 
     fn seal(&self, k: u64, plain: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
-        out.resize(start + plain.len(), 0);
-        let place = out.get_mut(start..).unwrap_or_default();
-        #[expect(clippy::expect_used, reason = "both slices have the same length by the lines above")]
-        let buffer = InOutBuf::new(plain, place).expect("equal lengths");
+        out.extend_from_slice(plain);
+        let buffer = InOutBuf::from(out.get_mut(start..).unwrap_or_default());
         #[expect(clippy::expect_used, reason = "GCM refuses messages of 64 GiB and more, and callers pass 16 KiB at most")]
         let tag = self.cipher.encrypt_inout_detached((&self.nonce(k)).into(), &[], buffer).expect("a chunk of 16 KiB at most");
         out.extend_from_slice(&tag);
@@ -146,17 +149,13 @@ impl Derived {
         let damaged = SealError::Damaged { chunk: k };
         let (body, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(damaged)?;
         let start = out.len();
-        out.resize(start + body.len(), 0);
-        let place = out.get_mut(start..).unwrap_or_default();
-        let opened = match InOutBuf::new(body, place) {
-            Ok(buffer) => self.cipher.decrypt_inout_detached((&self.nonce(k)).into(), &[], buffer, tag.into()).is_ok(),
-            Err(_) => false,
-        };
-        if !opened {
+        out.extend_from_slice(body);
+        let buffer = InOutBuf::from(out.get_mut(start..).unwrap_or_default());
+        let opened = self.cipher.decrypt_inout_detached((&self.nonce(k)).into(), &[], buffer, tag.into());
+        if opened.is_err() {
             out.truncate(start);
-            return Err(damaged);
         }
-        Ok(())
+        opened.map_err(|_| damaged)
     }
 }
 

@@ -99,8 +99,11 @@ proptest! {
         let bytes = stream(len);
         let chunker = Chunker::new(&gear(), SMALL);
         let (mut begin, mut end, mut found) = (0, 0, Vec::new());
+        let mut seen = Seen::default();
         while begin < len {
-            match chunker.cut(&bytes[begin..end], end == len) {
+            let cut = chunker.resume(&mut seen, &bytes[begin..end], end == len);
+            prop_assert_eq!(cut, chunker.cut(&bytes[begin..end], end == len));
+            match cut {
                 Some(cut) => {
                     found.push(cut);
                     begin += cut;
