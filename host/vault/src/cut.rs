@@ -1,12 +1,14 @@
 //! A stream of bytes into chunks, each byte read once and hashed once.
 
-use crate::chunk::Chunker;
+use crate::chunk::{Chunker, Seen};
 use havun_model::{ChunkId, Digest};
 use sha2::{Digest as _, Sha256};
 
 /// Cuts a stream. Feed it with [`Cutter::space`] and [`Cutter::filled`], take chunks with [`Cutter::next`].
 pub(crate) struct Cutter<'c> {
     chunker: &'c Chunker,
+    /// How far the chunk under way was looked at: no byte is looked at twice.
+    seen: Seen,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -25,12 +27,12 @@ struct WholeHash {
 
 impl<'c> Cutter<'c> {
     pub fn new(chunker: &'c Chunker) -> Self {
-        Self { chunker, buffer: Vec::new(), start: 0, end: 0, whole: WholeHash::default() }
+        Self { chunker, seen: Seen::default(), buffer: Vec::new(), start: 0, end: 0, whole: WholeHash::default() }
     }
 
     /// Forgets what it holds, keeps its buffer.
     pub fn reset(&mut self) {
-        (self.start, self.end, self.whole) = (0, 0, WholeHash::default());
+        (self.start, self.end, self.whole, self.seen) = (0, 0, WholeHash::default(), Seen::default());
     }
 
     /// Room for more input.
@@ -59,7 +61,7 @@ impl<'c> Cutter<'c> {
         if pending.is_empty() {
             return None;
         }
-        let len = self.chunker.cut(pending, at_end)?;
+        let len = self.chunker.resume(&mut self.seen, pending, at_end)?;
         let from = self.start;
         self.start += len;
         let chunk = self.buffer.get(from..from + len).unwrap_or_default();

@@ -8,7 +8,10 @@ use crate::{
     pack::{PackKind, Toc, TocError, TocFrame},
 };
 use havun_model::{ChunkId, PackId};
-use std::{collections::HashMap, io::Read};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+};
 
 const MAGIC: &[u8; 8] = b"HBIDX1\0\0";
 /// Level of index objects: ids are random and do not compress, the rest does so at any level.
@@ -176,14 +179,30 @@ impl Index {
         self.rows.is_empty()
     }
 
-    /// Forgets a pack. Numbers of packs in earlier [`Location`]s no longer hold. A chunk that another pack has too
-    /// is found there from now on.
+    /// Forgets a pack; see [`Index::remove_packs`].
     pub fn remove_pack(&mut self, id: &PackId) {
-        let Some(gone) = self.by_id.remove(id) else { return };
-        self.packs.remove(gone as usize);
-        self.rows.retain(|row| row.at.pack != gone);
-        self.rows.iter_mut().filter(|row| row.at.pack > gone).for_each(|row| row.at.pack -= 1);
-        self.by_id.values_mut().filter(|number| **number > gone).for_each(|number| *number -= 1);
+        self.remove_packs([id]);
+    }
+
+    /// Forgets packs, in one pass. Numbers of packs in earlier [`Location`]s no longer hold. A chunk that another pack
+    /// has too is found there from now on.
+    pub fn remove_packs<'i>(&mut self, ids: impl IntoIterator<Item = &'i PackId>) {
+        let gone: HashSet<u32> = ids.into_iter().filter_map(|id| self.by_id.remove(id)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let mut left = 0..;
+        let numbers: Vec<Option<u32>> =
+            (0..).zip(&self.packs).map(|(number, _)| if gone.contains(&number) { None } else { left.next() }).collect();
+        let renumbered = |number: u32| numbers.get(number as usize).copied().flatten();
+        let packs = std::mem::take(&mut self.packs);
+        self.packs = (0..).zip(packs).filter(|(number, _)| !gone.contains(number)).map(|(_, pack)| pack).collect();
+        self.rows.retain_mut(|row| {
+            let number = renumbered(row.at.pack);
+            row.at.pack = number.unwrap_or_default();
+            number.is_some()
+        });
+        self.by_id.values_mut().for_each(|number| *number = renumbered(*number).unwrap_or_default());
         self.rebuild(self.slots.len());
     }
 

@@ -103,7 +103,7 @@ fn a_bomb_is_refused_long_before_it_is_unpacked() {
 }
 
 #[test]
-fn a_million_chunks_are_indexed_within_a_second() {
+fn a_million_chunks_are_indexed_in_a_moment() {
     let mut toc = Toc::new(PackKind::Data);
     // Ids only have to look like hashes; hashing a million for it would take longer than what is measured.
     let noise = stream(1 << 16);
@@ -125,7 +125,7 @@ fn a_million_chunks_are_indexed_within_a_second() {
     let spent = begun.elapsed();
     assert_eq!(index.len(), 1_000_000);
     assert!((0..1_000_000).step_by(999).all(|n| index.get(&id(n)).is_some()));
-    // Ten times what it takes on an idle machine, so that a busy one does not fail for that.
+    // Several times what it takes on an idle machine, so that a busy one does not fail for that.
     assert!(spent.as_secs() < 2, "{spent:?}");
 }
 
@@ -133,12 +133,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn it_behaves_as_a_map(packs in prop::collection::vec(prop::collection::vec(0..60_u32, 0..30), 0..8), gone in prop::collection::vec(0..8_u8, 0..4)) {
+    fn it_behaves_as_a_map(packs in prop::collection::vec(prop::collection::vec(0..60_u32, 0..30), 0..8), gone in prop::collection::vec(0..8_u8, 0..4), at_once: bool) {
         let mut index = Index::empty();
         for (n, chunks) in (0..).zip(&packs) {
             index.insert_pack(pack_id(n), 1, &toc(chunks));
         }
-        gone.iter().for_each(|n| index.remove_pack(&pack_id(*n)));
+        let ids: Vec<_> = gone.iter().map(|n| pack_id(*n)).collect();
+        match at_once {
+            true => index.remove_packs(&ids),
+            false => ids.iter().for_each(|id| index.remove_pack(id)),
+        }
+        let known = |n: &u8| usize::from(*n) < packs.len() && !gone.contains(n);
+        prop_assert!((0..8).all(|n| index.find_pack(&pack_id(n)).is_some() == known(&n)));
+        prop_assert_eq!(index.packs().len(), (0..8).filter(known).count());
         let mut model = BTreeMap::new();
         for (n, chunks) in (0..).zip(&packs).filter(|(n, _)| !gone.contains(n)) {
             chunks.iter().for_each(|chunk| { model.entry(*chunk).or_insert(pack_id(n)); });
