@@ -23,9 +23,7 @@ use crate::{
     sink::{PackSink, SinkParts},
     snapshots::{StoredSnapshot, epoch_of},
 };
-use havun_model::{
-    BackupPlan, Cancel, ChunkId, ItemRecord, ManifestRoot, Outcome, PackId, RetentionRecord, Snapshot, SnapshotStrategy,
-};
+use havun_model::{BackupPlan, Cancel, ChunkId, ItemRecord, ManifestRoot, Outcome, PackId, RetentionRecord, Snapshot, SnapshotStrategy};
 use jiff::Timestamp;
 use leaves::{LeafSink, LeafSource, LeafStore};
 use sha2::{Digest as _, Sha256};

@@ -88,9 +88,9 @@ impl Vault {
 
     fn load_index_object(&self, object: &Listed, loaded: &mut EpochIndex, listed: &mut BTreeSet<PackId>) {
         let name = object.name.as_str().to_owned();
-        let packs = self.read_object(&object.name, ObjectKind::Index).and_then(|plain| {
-            decode_index(&plain).map_err(|e| VaultError::Damaged { object: name.clone(), what: e.to_string() })
-        });
+        let packs = self
+            .read_object(&object.name, ObjectKind::Index)
+            .and_then(|plain| decode_index(&plain).map_err(|e| VaultError::Damaged { object: name.clone(), what: e.to_string() }));
         let packs = match packs {
             Ok(packs) => packs,
             Err(error) => {
@@ -191,7 +191,10 @@ impl<'v> ChunkReader<'v> {
         let part = frame.get(start..start.saturating_add(location.len as usize));
         match part {
             Some(part) if Sha256::digest(part).as_slice() == id.as_bytes() => Ok(part),
-            _ => Err(VaultError::Damaged { object: self.pack_name(location.pack), what: format!("chunk {id} in it is not what its id says") }),
+            _ => Err(VaultError::Damaged {
+                object: self.pack_name(location.pack),
+                what: format!("chunk {id} in it is not what its id says"),
+            }),
         }
     }
 

@@ -1,14 +1,7 @@
 //! Which chunks a vault has already: the epoch's index, loaded when it is first asked for, and what this session
 //! has written since.
 
-use crate::{
-    chunks::EpochIndex,
-    error::VaultError,
-    index::Index,
-    open::Vault,
-    pack::Toc,
-    store::Lease,
-};
+use crate::{chunks::EpochIndex, error::VaultError, index::Index, open::Vault, pack::Toc, store::Lease};
 use havun_model::{ChunkId, PackId};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

@@ -53,12 +53,14 @@ mod open;
 mod progress;
 mod prune;
 mod replicate;
+mod restore;
 mod sink;
 mod snapshots;
 mod verify;
 
 pub use backup::{
-    BackupOptions, BackupSession, BackupStats, Committed, SnapshotDraft, StreamError, StreamProfile, StreamSummary, TreeItemSummary, TreeSummary,
+    BackupOptions, BackupSession, BackupStats, Committed, SnapshotDraft, StreamError, StreamProfile, StreamSummary, TreeItemSummary,
+    TreeSummary,
 };
 pub use entries::{Contents, Entries};
 pub use entry::{Entry, EntryKind};
@@ -67,5 +69,6 @@ pub use open::{Chunking, Encryption, FORMAT, NewVault, Profile, Vault, VaultInfo
 pub use progress::{NoProgress, Progress};
 pub use prune::{CleanupPlan, CleanupReport, GRACE_SECS, PlannedRemoval};
 pub use replicate::{ReplicationReport, replicate};
+pub use restore::{RestoreReport, RestoreRequest};
 pub use snapshots::{Damage, SnapshotList, StoredSnapshot};
 pub use verify::{VerifyOptions, VerifyReport};

@@ -58,7 +58,11 @@ impl Copy<'_> {
         match read_info(&**self.to) {
             Ok(info) if info.vault_id == self.from.info.vault_id => {}
             Ok(info) => {
-                return Err(VaultError::OtherVault { place: self.to.describe(), found: info.vault_id, expected: self.from.info.vault_id.clone() });
+                return Err(VaultError::OtherVault {
+                    place: self.to.describe(),
+                    found: info.vault_id,
+                    expected: self.from.info.vault_id.clone(),
+                });
             }
             Err(VaultError::NoVault { .. }) => {}
             Err(other) => return Err(other),

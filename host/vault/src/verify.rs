@@ -165,7 +165,8 @@ impl Check<'_> {
             let hit: Vec<SnapshotId> = snapshots.iter().filter(|s| s.snapshot.packs.contains(id)).map(|s| s.id).collect();
             if !hit.is_empty() {
                 let object = format!("epochs/{epoch}/index");
-                let what = format!("no index object lists pack {id}; its own table of contents was used, and the next run writes a new one");
+                let what =
+                    format!("no index object lists pack {id}; its own table of contents was used, and the next run writes a new one");
                 self.note(&object, &what).snapshots = hit;
             }
         }
@@ -260,7 +261,13 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn manifests(&mut self, epoch: &str, loaded: EpochIndex, snapshots: &[&StoredSnapshot], findings: &PackFindings) -> Result<(), VaultError> {
+    fn manifests(
+        &mut self,
+        epoch: &str,
+        loaded: EpochIndex,
+        snapshots: &[&StoredSnapshot],
+        findings: &PackFindings,
+    ) -> Result<(), VaultError> {
         let index = Arc::new(loaded.index);
         let mut walk = ManifestWalk {
             reader: ChunkReader::new(self.vault, epoch, Arc::clone(&index))?,
@@ -327,7 +334,10 @@ impl ManifestWalk<'_> {
         let lines = match self.reader.chunk(chunk) {
             Ok(lines) => lines,
             Err(error) if error.is_integrity() => {
-                hits.push(Hit { path: format!("(every entry from {:?} on)", if first.is_empty() { "the first" } else { first }), chunk: *chunk });
+                hits.push(Hit {
+                    path: format!("(every entry from {:?} on)", if first.is_empty() { "the first" } else { first }),
+                    chunk: *chunk,
+                });
                 return Ok(());
             }
             Err(other) => return Err(other),

@@ -3,11 +3,11 @@
 
 mod kit;
 
-use kit::{Bench, contents, make_tree, noise};
 use havun_vault::{
     NoProgress, VerifyOptions,
     store::{MemoryStore, Store},
 };
+use kit::{Bench, contents, make_tree, noise};
 use std::sync::Arc;
 
 fn verify(vault: &havun_vault::Vault) -> havun_vault::VerifyReport {

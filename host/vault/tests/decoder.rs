@@ -1,0 +1,129 @@
+//! The golden vaults, read by a decoder that shares nothing with the program (`tests/decoder/havun_decode.py`).
+//! Needs `python3` with the package `cryptography`, `zstd`, `tar` and `age`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use common::{
+    golden::{self, Golden, VAULTS},
+    listing, tree,
+};
+use havun_vault::store::Store as _;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+fn decode(golden: &Golden, arguments: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/decoder/havun_decode.py");
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(script);
+    if let Some(identity) = golden.identity_file() {
+        command.arg("-i").arg(identity);
+    }
+    command.arg(golden.folder()).args(arguments).output().expect("`python3` is needed")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn it_restores_what_was_backed_up() {
+    for name in VAULTS {
+        let golden = Golden::copy(name);
+        let snapshots = text(&decode(&golden, &["snapshots"]).stdout);
+        assert_eq!(snapshots.lines().count(), 2, "{snapshots}");
+        for (number, line) in (1..).zip(snapshots.lines()) {
+            let target = tempfile::tempdir().unwrap();
+            let restored = decode(&golden, &["restore", "-s", &line[..12], target.path().to_str().unwrap()]);
+            assert!(restored.status.success(), "{}", text(&restored.stderr));
+            listing::assert_same(&listing::scan(target.path(), ""), &golden::expected(number), tree::is_privileged());
+        }
+    }
+}
+
+#[test]
+fn it_finds_the_vaults_whole() {
+    for name in VAULTS {
+        let checked = decode(&Golden::copy(name), &["check"]);
+        assert!(checked.status.success(), "{}", text(&checked.stderr));
+        assert!(text(&checked.stdout).contains(" objects and "), "{}", text(&checked.stdout));
+    }
+}
+
+#[test]
+fn it_lists_the_newest_snapshot_in_path_order() {
+    let listed = text(&decode(&Golden::copy("v1-plain"), &["list"]).stdout);
+    let paths: Vec<String> =
+        listed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["path"].to_string()).collect();
+    assert_eq!(paths.len(), golden::expected(2).len());
+    assert!(paths[0].contains("databases/") && paths[2] == "\"tree\"", "{paths:?}");
+}
+
+#[test]
+fn it_notices_one_flipped_bit_in_any_object() {
+    for name in VAULTS {
+        let golden = Golden::copy(name);
+        for object in golden.store().list("").unwrap() {
+            let name = object.name.as_str();
+            if name == "README.txt" || name.ends_with(".sha256") || name == "vault.json" || name.starts_with("keys/") {
+                continue;
+            }
+            let path = golden.folder().join(name);
+            let whole = fs::read(&path).unwrap();
+            let mut damaged = whole.clone();
+            damaged[whole.len() / 2] ^= 4;
+            fs::write(&path, damaged).unwrap();
+            let checked = decode(&golden, &["check"]);
+            assert_eq!(checked.status.code(), Some(5), "{name}: {}", text(&checked.stderr));
+            fs::write(&path, whole).unwrap();
+        }
+    }
+}
+
+#[test]
+fn it_restores_what_is_whole_beside_a_pack_that_is_gone() {
+    let golden = Golden::copy("v1-plain");
+    let packs = golden.store().list("epochs/2026/packs").unwrap();
+    let largest = packs.iter().max_by_key(|pack| pack.size).unwrap();
+    fs::remove_file(golden.folder().join(largest.name.as_str())).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let restored = decode(&golden, &["restore", target.path().to_str().unwrap()]);
+    assert_eq!(restored.status.code(), Some(5));
+    assert!(text(&restored.stderr).contains("tree/.env"), "{}", text(&restored.stderr));
+    assert!(target.path().join("tree/leaves/001").exists() && target.path().join("tree/app/link").is_symlink());
+    assert!(!target.path().join("tree/.env").exists(), "nothing half-restored");
+}
+
+#[test]
+fn the_commands_of_the_format_page_check_a_vault() {
+    const CHECK: &str = r"sha256sum -c --quiet vault.sha256 &&
+        { [ ! -d keys ] || (cd keys && sha256sum -c --quiet *.sha256); } &&
+        find epochs -type f | sed -E 's|^(.*/)([^/]*)$|\2 \1\2|; s|^[^ ]*-||' | sed 's/ /  /' | sha256sum -c --quiet";
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/FORMAT.md")).unwrap();
+    assert!(page.contains(CHECK.lines().last().unwrap().trim()), "the page has the same command");
+    for name in VAULTS {
+        let golden = Golden::copy(name);
+        let check = || Command::new("sh").args(["-c", CHECK]).current_dir(golden.folder()).output().unwrap();
+        assert!(check().status.success(), "{}", text(&check().stderr));
+        let object = &golden.store().list("epochs").unwrap()[0];
+        fs::write(golden.folder().join(object.name.as_str()), "other").unwrap();
+        assert!(!check().status.success());
+    }
+}
+
+#[test]
+fn a_plain_pack_is_an_archive_for_standard_tools() {
+    let golden = Golden::copy("v1-plain");
+    for pack in golden.store().list("epochs/2026/packs").unwrap() {
+        let path = golden.folder().join(pack.name.as_str());
+        let folder = tempfile::tempdir().unwrap();
+        const UNPACK: &str = r#"zstd -q -t < "$0" && tar -I zstd -tf "$0" > /dev/null && zstd -dc < "$0" | tar -x -C "$1" &&
+            cd "$1/c" && sha256sum * | awk '$1 != $2 { bad = 1 } END { exit bad }'"#;
+        let unpacked = Command::new("sh").args(["-c", UNPACK]).arg(&path).arg(folder.path()).output().unwrap();
+        assert!(unpacked.status.success(), "{}", text(&unpacked.stderr));
+        assert!(fs::read_dir(folder.path().join("c")).unwrap().count() > 0);
+    }
+}
