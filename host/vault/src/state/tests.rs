@@ -84,7 +84,7 @@ fn a_file_that_may_still_change_gets_no_row() {
     let path = folder.path().join("state");
     let mut writer = StateWriter::new(&path, &key(), false).unwrap();
     let at = |secs| StateRow { ctime: Time { secs, nanos: 999_999_999 }, ..row(1) };
-    for (number, secs) in [(1, START.secs - 4), (2, START.secs - 2), (3, START.secs), (4, START.secs + 1000)] {
+    for (number, secs) in [(1, START.secs - RACY_SECS), (2, START.secs - RACY_SECS + 1), (3, START.secs), (4, START.secs + 1000)] {
         writer.push(&path_of(number), &at(secs), START).unwrap();
     }
     writer.finish(key().manifest, false).unwrap();
