@@ -5,24 +5,31 @@
 mod common;
 
 use common::{
+    Run,
     golden::{self, Golden, VAULTS},
-    listing, tree,
+    listing, local, new_vault, tree,
 };
-use havun_vault::store::Store as _;
+use havun_model::retention::Verdict;
+use havun_vault::{keys::Identity, store::Store as _};
 use std::{
     fs,
     path::Path,
     process::{Command, Output},
+    sync::Arc,
 };
 
 fn decode(golden: &Golden, arguments: &[&str]) -> Output {
+    decode_folder(&golden.folder(), golden.identity_file().as_deref(), arguments)
+}
+
+fn decode_folder(vault: &Path, identity: Option<&Path>, arguments: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/decoder/havun_decode.py");
     let mut command = Command::new("python3");
     command.arg("-B").arg(script);
-    if let Some(identity) = golden.identity_file() {
+    if let Some(identity) = identity {
         command.arg("-i").arg(identity);
     }
-    command.arg(golden.folder()).args(arguments).output().expect("`python3` is needed")
+    command.arg(vault).args(arguments).output().expect("`python3` is needed")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -41,6 +48,46 @@ fn it_restores_what_was_backed_up() {
             assert!(restored.status.success(), "{}", text(&restored.stderr));
             listing::assert_same(&listing::scan(target.path(), ""), &golden::expected(number), tree::is_privileged());
         }
+    }
+}
+
+/// Not only what an earlier version wrote: runs, a clean-up that marks and one that deletes, a new epoch.
+#[test]
+fn it_reads_what_this_version_writes() {
+    for identities in [vec![Identity::generate(), Identity::generate()], Vec::new()] {
+        let place = tempfile::tempdir().unwrap();
+        let (root, state_dir) = (place.path().join("project"), place.path().join("state"));
+        fs::create_dir_all(&root).unwrap();
+        let store = local(&place.path().join("store"));
+        let folder = store.path().to_owned();
+        let vault = new_vault(Arc::new(store), &identities).unwrap();
+        let mut run = Run { root: &root, state_dir: &state_dir, identities: &identities, number: 1 };
+        tree::build(&root);
+        run.backup(&vault).unwrap();
+        tree::change(&root);
+        run.number = 2;
+        let second = run.backup(&vault).unwrap();
+        for day in [3, 5] {
+            let verdicts = vault.snapshots().unwrap().snapshots.into_iter();
+            let verdicts: Vec<_> =
+                verdicts.map(|s| Verdict { id: s.id, keep: s.id == second.stored.id, reason: "older".to_owned() }).collect();
+            let plan = vault.plan_cleanup(&verdicts, common::day(day)).unwrap();
+            vault.execute_cleanup(plan, "the tests", false).unwrap();
+        }
+        run.number = 100;
+        let last = run.backup(&vault).unwrap();
+        assert_ne!(last.stored.snapshot.epoch, second.stored.snapshot.epoch);
+        let identity = identities.last().map(|identity| {
+            let path = place.path().join("identity.txt");
+            fs::write(&path, identity.file_text("a test").as_bytes()).unwrap();
+            path
+        });
+        let checked = decode_folder(&folder, identity.as_deref(), &["check"]);
+        assert!(checked.status.success(), "{}", text(&checked.stderr));
+        let target = place.path().join("target");
+        let restored = decode_folder(&folder, identity.as_deref(), &["restore", target.to_str().unwrap()]);
+        assert!(restored.status.success(), "{}", text(&restored.stderr));
+        listing::assert_same(&listing::scan(&target, ""), &run.expected(), true);
     }
 }
 

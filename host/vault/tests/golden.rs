@@ -9,11 +9,11 @@ use common::{
     listing::{self, Listing},
     tree,
 };
-use havun_model::{ChunkId, Snapshot};
-use havun_vault::{Entry, EntryKind, NoProgress, Vault, VaultError, VerifyOptions, paths::escape};
+use havun_model::{Cancel, ChunkId, Snapshot};
+use havun_vault::{Entry, EntryKind, NoProgress, RestoreRequest, Vault, VaultError, VerifyOptions, paths::escape};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use std::fs;
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::PathBuf};
 
 /// A snapshot as a listing, from its entries and contents.
 fn listing_of(vault: &Vault, snapshot: &Snapshot) -> Listing {
@@ -88,6 +88,30 @@ fn every_golden_vault_verifies() {
     for name in VAULTS {
         let golden = Golden::copy(name);
         verify(&golden.open(), 2);
+    }
+}
+
+#[test]
+fn a_restore_of_every_golden_snapshot_brings_everything_back() {
+    for name in VAULTS {
+        let golden = Golden::copy(name);
+        let vault = golden.open();
+        for (number, stored) in (1..).zip(vault.snapshots().unwrap().snapshots) {
+            let target = tempfile::tempdir().unwrap();
+            let request = RestoreRequest {
+                select: &|entry| Some(PathBuf::from(OsStr::from_bytes(&entry.path))),
+                target: target.path(),
+                overwrite: false,
+                owner: true,
+                threads: 2,
+                sync: false,
+                cancel: Cancel::default(),
+            };
+            let report = vault.restore(&stored.snapshot, &request, &NoProgress).unwrap();
+            let privileged = tree::is_privileged();
+            assert!(report.failed.is_empty() || !privileged, "{name}: {:?}", report.failed);
+            listing::assert_same(&listing::scan(target.path(), ""), &golden::expected(number), privileged);
+        }
     }
 }
 
