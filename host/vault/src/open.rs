@@ -5,7 +5,7 @@ use crate::{
     keys::{Identity, KeyRing, Recipient},
     layout::{self, ObjectKind},
     seal::{self, SealKey},
-    store::{ObjectName, Published, Store, StoreError},
+    store::{ObjectName, Published, Store, StoreError, Upload},
 };
 use havun_model::ProjectName;
 use jiff::Timestamp;
@@ -221,7 +221,22 @@ pub(crate) fn publish(store: &dyn Store, name: &ObjectName, bytes: &[u8]) -> Res
     if back != bytes {
         return Err(VaultError::ReadBack { object: name.as_str().to_owned() });
     }
-    upload.publish(name).map_err(|e| at(store, e))
+    publish_upload(store, upload, name, bytes.len() as u64)
+}
+
+/// Publishes an upload of `size` bytes, and counts it as there only when the store then finds it by its name: a rename
+/// that was never made must not end in a snapshot that needs it.
+pub(crate) fn publish_upload(
+    store: &dyn Store,
+    upload: Box<dyn Upload + '_>,
+    name: &ObjectName,
+    size: u64,
+) -> Result<Published, VaultError> {
+    let published = upload.publish(name).map_err(|e| at(store, e))?;
+    match store.size(name).map_err(|e| at(store, e))? {
+        Some(found) if found == size => Ok(published),
+        _ => Err(VaultError::ReadBack { object: name.as_str().to_owned() }),
+    }
 }
 
 /// What `vault.sha256` and `README.txt` must hold beside this description.

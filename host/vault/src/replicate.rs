@@ -3,7 +3,7 @@
 use crate::{
     error::VaultError,
     layout::{self, ObjectKind},
-    open::{Vault, at, check_hash, publish, read_info},
+    open::{Vault, at, check_hash, publish, publish_upload, read_info},
     progress::Progress,
     store::{Lease, Listed, ObjectName, Store, StoreError},
 };
@@ -154,7 +154,7 @@ impl Copy<'_> {
             return Err(VaultError::Damaged { object: name.as_str().to_owned(), what: format!("its SHA-256 is {found}") });
         }
         self.lease.check().map_err(|e| at(&**self.to, e))?;
-        upload.publish(&name).map_err(|e| at(&**self.to, e))?;
+        publish_upload(&**self.to, upload, &name, size)?;
         self.count(size);
         Ok(())
     }

@@ -7,10 +7,10 @@ use crate::{
     error::VaultError,
     frame::{EncodedFrame, FrameBuilder, FrameEncoder, RawFrame},
     layout::{self, ObjectKind},
-    open::at,
+    open::{at, publish_upload},
     pack::{PackKind, PackWriter, Toc},
     seal::SealKey,
-    store::{Lease, Published, Store},
+    store::{Lease, Store},
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use havun_model::{ChunkId, PackId};
@@ -58,6 +58,8 @@ pub(crate) struct PackSink {
 struct Workers {
     jobs: Sender<Job>,
     encoders: Vec<JoinHandle<()>>,
+    /// Buffers of frames that have been encoded.
+    spare: Receiver<Vec<u8>>,
     writer: JoinHandle<Result<Vec<WrittenPack>, VaultError>>,
 }
 
@@ -71,6 +73,9 @@ impl PackSink {
     pub fn push(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(), VaultError> {
         if bytes.len() >= ALONE_BYTES {
             let mut alone = FrameBuilder::new();
+            if let Some(buffer) = self.workers.as_ref().and_then(|w| w.spare.try_recv().ok()) {
+                alone.reuse(buffer);
+            }
             alone.push(id, bytes);
             return self.submit(alone.take());
         }
@@ -96,6 +101,9 @@ impl PackSink {
         let job = (self.next_frame, frame);
         self.next_frame += 1;
         if workers.jobs.send(job).is_ok() {
+            if let Ok(buffer) = workers.spare.try_recv() {
+                self.builder.reuse(buffer);
+            }
             return Ok(());
         }
         // The writer gave up: its own error says why.
@@ -111,15 +119,16 @@ impl Workers {
         let encoders = parts.encoders.max(1);
         let (jobs, job_queue) = bounded::<Job>(1);
         let (encoded, encoded_queue) = bounded::<Encoded>(1);
+        let (used, spare) = bounded(2);
         let encoders = (0..encoders)
             .map(|_| {
-                let (queue, out, level) = (job_queue.clone(), encoded.clone(), parts.level);
-                std::thread::spawn(move || encode_frames(&queue, &out, level))
+                let (queue, out, used, level) = (job_queue.clone(), encoded.clone(), used.clone(), parts.level);
+                std::thread::spawn(move || encode_frames(&queue, &out, &used, level))
             })
             .collect();
         let parts = parts.clone();
         let writer = std::thread::spawn(move || write_packs(&parts, kind, &encoded_queue));
-        Self { jobs, encoders, writer }
+        Self { jobs, encoders, spare, writer }
     }
 
     fn join(self) -> Result<Vec<WrittenPack>, VaultError> {
@@ -134,7 +143,7 @@ impl Workers {
     }
 }
 
-fn encode_frames(jobs: &Receiver<Job>, out: &Sender<Encoded>, level: i32) {
+fn encode_frames(jobs: &Receiver<Job>, out: &Sender<Encoded>, used: &Sender<Vec<u8>>, level: i32) {
     let mut encoder = match FrameEncoder::new(level) {
         Ok(encoder) => encoder,
         Err(e) => {
@@ -148,6 +157,8 @@ fn encode_frames(jobs: &Receiver<Job>, out: &Sender<Encoded>, level: i32) {
         if out.send((seq, encoded)).is_err() {
             return;
         }
+        // A buffer too many is simply dropped.
+        let _full = used.try_send(frame.raw);
     }
 }
 
@@ -190,7 +201,7 @@ fn publish_pack(parts: &SinkParts, pack: PackWriter<'_>) -> Result<WrittenPack, 
     let finished = pack.finish().map_err(|e| pack_error(parts, e))?;
     parts.lease.check().map_err(|e| at(&*parts.store, e))?;
     let name = layout::pack(&parts.epoch, &finished.id);
-    let _either: Published = finished.upload.publish(&name).map_err(|e| at(&*parts.store, e))?;
+    publish_upload(&*parts.store, finished.upload, &name, finished.stored_size)?;
     Ok(WrittenPack { id: finished.id, stored_bytes: finished.stored_size, toc: finished.toc })
 }
 

@@ -9,7 +9,6 @@ use havun_vault::{
 };
 use jiff::Timestamp;
 use std::{
-    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
