@@ -125,6 +125,14 @@ impl FrameBuilder {
         self.frame.entries.is_empty()
     }
 
+    /// Gathers into `buffer` from now on, whose content is dropped. Only for an empty builder.
+    pub fn reuse(&mut self, mut buffer: Vec<u8>) {
+        if self.is_empty() {
+            buffer.clear();
+            self.frame.raw = buffer;
+        }
+    }
+
     /// What was gathered; the builder is empty again.
     pub fn take(&mut self) -> RawFrame {
         std::mem::take(&mut self.frame)

@@ -31,9 +31,7 @@ impl<'v> Known<'v> {
         }
         let marked = self.vault.marked_packs(&self.epoch)?;
         let EpochIndex { mut index, unlisted, bad, .. } = self.vault.load_index(&self.epoch, true, &marked)?;
-        for id in &marked {
-            index.remove_pack(id);
-        }
+        index.remove_packs(&marked);
         for object in bad {
             tracing::warn!(object = %object.object, what = %object.what, "a damaged object was passed over; what it held is stored anew where it is needed");
         }

@@ -239,14 +239,14 @@ pub(crate) fn publish_upload(
     }
 }
 
-/// What `vault.sha256` and `README.txt` must hold beside this description.
-pub(crate) fn expected_readme(info: &VaultInfo) -> String {
+/// The text of a new vault's `README.txt`.
+fn readme(info: &VaultInfo) -> String {
     include_str!("readme.txt").replace("{project}", info.project.as_str()).replace("{vault}", &info.vault_id)
 }
 
 /// `README.txt`, the sums and `vault.json`, which comes last: a folder that has it is complete.
 fn write_head(store: &dyn Store, info: &VaultInfo) -> Result<(), VaultError> {
-    let readme = expected_readme(info);
+    let readme = readme(info);
     let json = serde_json::to_vec_pretty(info).map_err(|e| VaultError::Internal { what: "writing vault.json", why: e.to_string() })?;
     let sums = sum_line(readme.as_bytes(), layout::README) + &sum_line(&json, layout::VAULT_JSON);
     for (name, bytes) in [(layout::README, readme.as_bytes()), (layout::HEAD_SUMS, sums.as_bytes()), (layout::VAULT_JSON, &json)] {

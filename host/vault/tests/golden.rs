@@ -147,3 +147,17 @@ fn a_vault_of_a_later_format_is_left_alone() {
     let opened = Vault::open(std::sync::Arc::new(golden.store()), &[]);
     assert!(matches!(opened, Err(VaultError::NewerFormat { found: 2, known: 1, .. })), "{:?}", opened.err());
 }
+
+#[test]
+fn a_readme_that_says_other_things_than_ours_is_fine_as_long_as_its_sum_is_right() {
+    let golden = Golden::copy("v1-plain");
+    fs::write(golden.folder().join("README.txt"), "the text of another version\n").unwrap();
+    let damage = |golden: &Golden| {
+        let report = golden.open().verify(&VerifyOptions { snapshot: None, read_data: false, threads: 1 }, &NoProgress).unwrap();
+        report.damage.into_iter().map(|damage| damage.object).collect::<Vec<_>>()
+    };
+    assert_eq!(damage(&golden), ["README.txt", "vault.sha256"]);
+    let sum = |name: &str| format!("{}  {name}\n", hex::encode(Sha256::digest(fs::read(golden.folder().join(name)).unwrap())));
+    fs::write(golden.folder().join("vault.sha256"), sum("README.txt") + &sum("vault.json")).unwrap();
+    assert_eq!(damage(&golden), [] as [String; 0]);
+}

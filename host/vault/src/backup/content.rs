@@ -96,6 +96,8 @@ pub(super) struct Reader<'a> {
     pub whole_below: u64,
     pub cancel: &'a Cancel,
     pub owners: &'a Owners,
+    /// Buffers of batches that have been taken.
+    pub spare: Receiver<Vec<u8>>,
 }
 
 /// A large file's end.
@@ -129,7 +131,7 @@ impl Reader<'_> {
     }
 
     fn job(&self, job: &Job, cutter: &mut Cutter<'_>) -> Result<(), Broken> {
-        let mut batch = Batch::default();
+        let mut batch = self.batch();
         for file in &job.files {
             if self.cancel.is_cancelled() {
                 return Err(Broken::Vault(VaultError::Cancelled));
@@ -148,9 +150,16 @@ impl Reader<'_> {
             }
             if batch.arena.len() >= BATCH_BYTES {
                 flush(job, &mut batch)?;
+                batch = self.batch();
             }
         }
         flush(job, &mut batch)
+    }
+
+    fn batch(&self) -> Batch {
+        let mut arena = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH_BYTES));
+        arena.clear();
+        Batch { arena, files: Vec::new() }
     }
 
     /// A file of one chunk at most, or anything but a file. `None` when it has grown beyond that.

@@ -33,7 +33,7 @@ const JOB_FILES: usize = 256;
 /// Unchanged files are taken over this many at a time.
 const ROWS: usize = 2048;
 /// Jobs and batches that wait for the session's thread; bounds the memory of what was read too early.
-const AHEAD: usize = 6;
+const AHEAD: usize = 4;
 /// Problems kept for one item; the rest are counted.
 const KEPT_PROBLEMS: usize = 200;
 /// Where the tree stands in a manifest.
@@ -121,17 +121,19 @@ impl BackupSession<'_> {
         let result = std::thread::scope(|scope| {
             let (jobs, job_queue) = bounded::<Job>(threads);
             let (slots, slot_queue) = bounded::<Slot>(AHEAD);
+            let (used, spare) = bounded(AHEAD);
             for _ in 0..threads {
+                let spare = spare.clone();
                 let (queue, known, chunker, cancel, root) = (job_queue.clone(), &*known, &chunker, &cancel, &root_handle);
                 scope.spawn(move || {
                     let root = std::os::fd::AsFd::as_fd(root);
-                    Reader { root, known, chunker, whole_below, cancel, owners: Owners::of_host() }.run(&queue);
+                    Reader { root, known, chunker, whole_below, cancel, owners: Owners::of_host(), spare }.run(&queue);
                 });
             }
             drop(job_queue);
             let planner = Planner { slots, jobs, cancel: &cancel, rows: Rows::default(), files: Vec::new(), bytes: 0 };
             scope.spawn(move || planner.run(walk, cache.reader));
-            Assembler::new(self, items, cache.writer).run(slot_queue)
+            Assembler::new(self, items, cache.writer, used).run(slot_queue)
         });
         if result.as_ref().is_err_and(VaultError::is_integrity) {
             // The manifest before is damaged: without the cache the next run reads every file and needs nothing of it.
@@ -253,15 +255,16 @@ struct Assembler<'s, 'v> {
     vanished: u64,
     path: Vec<u8>,
     large: Vec<ChunkId>,
+    used: Sender<Vec<u8>>,
     started: Instant,
 }
 
 impl<'s, 'v> Assembler<'s, 'v> {
-    fn new(session: &'s mut BackupSession<'v>, items: &[(ItemName, TreeItem)], cache: StateWriter) -> Self {
+    fn new(session: &'s mut BackupSession<'v>, items: &[(ItemName, TreeItem)], cache: StateWriter, used: Sender<Vec<u8>>) -> Self {
         let names: Vec<ItemName> = items.iter().map(|(name, _)| name.clone()).collect();
         let tallies = vec![TreeItemSummary::default(); names.len()];
         let started = session.started;
-        Self { session, cache, names, tallies, vanished: 0, path: Vec::new(), large: Vec::new(), started }
+        Self { session, cache, names, tallies, vanished: 0, path: Vec::new(), large: Vec::new(), used, started }
     }
 
     fn run(mut self, slots: Receiver<Slot>) -> Result<TreeSummary, VaultError> {
@@ -337,6 +340,8 @@ impl<'s, 'v> Assembler<'s, 'v> {
             }
             self.file(file, chunks)?;
         }
+        // A buffer too many is simply dropped.
+        let _full = self.used.try_send(arena);
         Ok(())
     }
 
