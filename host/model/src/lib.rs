@@ -16,7 +16,7 @@ pub use plan::{
     BackupPlan, Check, Connection, DatabaseItem, GeneratedItem, GitItem, ItemKind, Parameter, ParameterSource, PlanItem, RestorePlan,
     RestoreStep, StepReport, TreeItem,
 };
-pub use snapshot::{DatabaseRecord, ItemRecord, ManifestRoot, Outcome, RetentionRecord, Snapshot, SnapshotStrategy};
+pub use snapshot::{DatabaseRecord, FileOwnerRecord, ItemRecord, ManifestRoot, Outcome, RetentionRecord, Snapshot, SnapshotStrategy};
 pub use strategy::{
     Blame, Cancel, ConnectionInfo, Detection, ProposedSetting, ScratchDatabase, SilentLog, StoredItem, Strategy, StrategyContext,
     StrategyError, StrategyInfo, StrategyLog,

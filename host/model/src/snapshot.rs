@@ -108,6 +108,20 @@ pub struct ItemRecord {
     /// For a database: what the dump says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseRecord>,
+    /// For a database that is a file: its mode and owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<FileOwnerRecord>,
+}
+
+/// Mode and owner of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileOwnerRecord {
+    /// Permission bits.
+    pub mode: u32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
 }
 
 /// What a database dump says of itself.

@@ -12,12 +12,14 @@ use crate::{
 use havun_model::{Cancel, ProjectName, StrategyLog};
 use havun_plugin_runtime::Runtime;
 use havun_vault::{
+    Progress,
     keys::{Identity, Recipient},
-    progress::Progress,
 };
 use jiff::{Timestamp, tz::TimeZone};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -59,10 +61,12 @@ pub struct Context {
     pub observer: Arc<dyn Observer>,
     /// Waits before something is tried again.
     pub sleeper: Sleeper,
+    /// How long a dump waits for a lock that somebody else holds: 15 seconds unless said.
+    pub lock_wait: Duration,
     /// Who started it, for the audit database: `operator` unless said.
     pub started_by: String,
     clock: Clock,
-    runtime: Mutex<Option<Arc<Runtime>>>,
+    runtime: OnceLock<Runtime>,
     audit: Mutex<Option<Arc<AuditLog>>>,
 }
 
@@ -74,9 +78,10 @@ impl Context {
             cancel,
             observer,
             sleeper: Arc::new(std::thread::sleep),
+            lock_wait: Duration::from_secs(15),
             started_by: "operator".to_owned(),
             clock: Arc::new(Timestamp::now),
-            runtime: Mutex::new(None),
+            runtime: OnceLock::new(),
             audit: Mutex::new(None),
         }
     }
@@ -132,16 +137,15 @@ impl Context {
         Ok(Arc::clone(slot.insert(Arc::new(audit))))
     }
 
-    /// The plugin runtime, started on first use.
-    ///
-    /// # Errors
-    /// [`OperationError::Runtime`].
-    pub fn runtime(&self) -> Result<Arc<Runtime>, OperationError> {
-        let mut slot = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runtime) = &*slot {
-            return Ok(Arc::clone(runtime));
-        }
-        Ok(Arc::clone(slot.insert(crate::strategies::start_runtime(&self.config)?)))
+    /// The plugin runtime; it costs nothing before its first load.
+    pub fn runtime(&self) -> &Runtime {
+        self.runtime.get_or_init(|| crate::strategies::new_runtime(&self.config))
+    }
+
+    /// With another runtime: for tests, whose program is none that compiles components.
+    #[must_use]
+    pub fn with_runtime(self, runtime: Runtime) -> Self {
+        Self { runtime: OnceLock::from(runtime), ..self }
     }
 
     /// The keys that this host opens vaults with; none where none is configured.
@@ -171,6 +175,22 @@ impl Context {
             }
         }
         Ok(recipients)
+    }
+
+    /// A private folder for copies that are gone when the work is done; made when missing.
+    ///
+    /// # Errors
+    /// [`OperationError::Io`].
+    pub fn scratch_dir(&self) -> Result<PathBuf, OperationError> {
+        self.private_dir("scratch")
+    }
+
+    /// A folder of mode 0700 in the state folder; made when missing.
+    pub(crate) fn private_dir(&self, name: &str) -> Result<PathBuf, OperationError> {
+        let path = self.config.host.state_dir.join(name);
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|source| OperationError::Io { doing: "cannot make", path: path.clone(), source })?;
+        Ok(path)
     }
 
     /// An audit row that begins now.

@@ -135,6 +135,12 @@ pub enum OperationError {
         /// The target.
         path: PathBuf,
     },
+    /// Something lies where a new file was to be.
+    #[error("`{}` exists already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A target database argument without `=`.
     #[error("`{text}` does not say which item goes into which database")]
     BadTargetDatabase {
@@ -199,7 +205,7 @@ pub enum OperationError {
         /// The store.
         store: StoreName,
         /// Why.
-        source: Box<havun_vault::error::VaultError>,
+        source: Box<havun_vault::VaultError>,
     },
     /// A key file could not be used.
     #[error("the key in `{from}` cannot be used")]
@@ -231,12 +237,27 @@ pub enum OperationError {
         /// Why.
         source: crate::databases::DatabaseError,
     },
+    /// A database would not give a whole dump.
+    #[error("database item `{item}` of project `{project}` cannot be backed up")]
+    DatabaseTest {
+        /// The project.
+        project: ProjectName,
+        /// The item.
+        item: ItemName,
+        /// Why.
+        source: crate::databases::DatabaseError,
+    },
+    /// A secret of a project cannot be read.
+    #[error("a secret of project `{project}` cannot be read")]
+    Secret {
+        /// The project.
+        project: ProjectName,
+        /// Why.
+        source: crate::config::SecretError,
+    },
     /// The audit database could not be used.
     #[error("the audit database cannot be used")]
     Audit(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The plugin runtime could not be started.
-    #[error("the plugin runtime cannot be started")]
-    Runtime(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A strategy's component could not be loaded.
     #[error("strategy `{strategy}` of project `{project}` cannot be loaded")]
     Component {
@@ -286,7 +307,7 @@ impl OperationError {
             | Self::BadTargetDatabase { .. }
             | Self::UnknownItem { .. }
             | Self::AmbiguousSnapshot { .. } => exit::USAGE,
-            Self::UnknownStrategy { .. } | Self::StoreKind { .. } | Self::Key { .. } => exit::CONFIG,
+            Self::UnknownStrategy { .. } | Self::StoreKind { .. } | Self::Key { .. } | Self::Secret { .. } => exit::CONFIG,
             Self::Store { source, .. } => crate::project::store_status(source),
             Self::Vault { source, .. } => crate::project::vault_status(source),
             Self::NoKey { .. } => exit::WRONG_KEY,
@@ -311,6 +332,7 @@ impl OperationError {
             Self::AmbiguousSnapshot { matches, .. } => format!("give more digits: {}", matches.join("; ")),
             Self::UnknownItem { there_are, .. } => format!("it has: {}", there_are.join(", ")),
             Self::TargetNotEmpty { .. } => "name a folder that is empty or does not exist yet".to_owned(),
+            Self::Exists { .. } => "name another file, or move this one away".to_owned(),
             Self::BadTargetDatabase { .. } => "write --database ITEM=NAME or --database ITEM=URL".to_owned(),
             Self::NothingRestorable { reasons, .. } | Self::NothingStored { reasons, .. } | Self::NoUsableStore { reasons, .. }
                 if !reasons.is_empty() =>

@@ -10,7 +10,7 @@ use crate::{
     report::{Failure, SCHEMA_VERSION, combined_status},
 };
 use havun_model::{Outcome, ProjectName, SnapshotId, StoreName};
-use havun_vault::snapshots::{Damage, StoredSnapshot};
+use havun_vault::{Damage, StoredSnapshot};
 use jiff::Timestamp;
 use serde::Serialize;
 

@@ -10,8 +10,7 @@ use crate::{
 };
 use havun_model::{ProjectName, StoreName};
 use havun_vault::{
-    error::VaultError,
-    open::{NewVault, Vault},
+    NewVault, Vault, VaultError,
     store::{LocalRoot, RetryPolicy, RetryStore, Store, StoreError, ThreadSleeper},
 };
 use std::sync::Arc;
@@ -144,7 +143,7 @@ pub fn open_or_create(
             Ok(source) => {
                 cx.observer.step(&format!("filling `{}` from `{}`", primary.name, replica.name));
                 let holder = cx.holder("run");
-                havun_vault::replicate::replicate(&source, &primary.store, &holder, &*cx.progress()).map_err(failed)?;
+                havun_vault::replicate(&source, &primary.store, &holder, &*cx.progress()).map_err(failed)?;
                 let note = format!("store `{}` had no vault of this project: it was filled from `{}`", primary.name, replica.name);
                 return Ok((open_vault(cx, &project.name, primary)?, vec![note]));
             }

@@ -2,7 +2,7 @@
 
 use crate::error::OperationError;
 use havun_model::{Outcome, ProjectName, SnapshotId};
-use havun_vault::{error::VaultError, snapshots::StoredSnapshot};
+use havun_vault::{StoredSnapshot, VaultError};
 use jiff::{civil, tz::TimeZone};
 
 /// Which snapshot to restore or export.

@@ -7,25 +7,25 @@ use crate::{
     error::{OperationError, nearest},
 };
 use havun_model::{ConnectionInfo, Strategy, StrategyContext};
-use havun_plugin_runtime::{Runtime, RuntimeConfig, builtin, builtin_ids};
+use havun_plugin_runtime::{Limits, Runtime, RuntimeConfig, builtin, builtin_ids};
 use std::sync::Arc;
 
 /// The strategy of a project, loaded.
 ///
 /// # Errors
-/// [`OperationError::UnknownStrategy`] with the nearest names, [`OperationError::Component`], [`OperationError::Runtime`].
+/// [`OperationError::UnknownStrategy`] with the nearest names, [`OperationError::Component`].
 pub fn resolve(cx: &Context, project: &ProjectConfig) -> Result<Arc<dyn Strategy>, OperationError> {
-    let runtime = cx.runtime()?;
+    let runtime = cx.runtime();
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| OperationError::Component {
         project: project.name.clone(),
         strategy: project.strategy.clone(),
         source,
     };
     if let Some(component) = builtin(&project.strategy) {
-        return runtime.load(&project.strategy, component).map(|s| Arc::new(s) as Arc<dyn Strategy>).map_err(|e| failed(Box::new(e)));
+        return runtime.load(component, &project.strategy).map_err(|e| failed(Box::new(e)));
     }
     let Some(plugin) = cx.config.plugins.get(&project.strategy) else {
-        let known = builtin_ids().chain(cx.config.plugins.keys().map(String::as_str));
+        let known: Vec<&str> = builtin_ids().chain(cx.config.plugins.keys().map(String::as_str)).collect();
         return Err(OperationError::UnknownStrategy {
             project: project.name.clone(),
             strategy: project.strategy.clone(),
@@ -33,12 +33,12 @@ pub fn resolve(cx: &Context, project: &ProjectConfig) -> Result<Arc<dyn Strategy
         });
     };
     let component = std::fs::read(&plugin.path).map_err(|source| OperationError::Io { doing: "cannot read", path: plugin.path.clone(), source })?;
-    let strategy = runtime.load(&plugin.path.display().to_string(), &component).map_err(|e| failed(Box::new(e)))?;
+    let strategy = runtime.load(&component, &plugin.path.display().to_string()).map_err(|e| failed(Box::new(e)))?;
     match plugin.digest {
         Some(expected) if expected != strategy.digest() => {
             Err(failed(format!("its SHA-256 is {}, and `digest` in [plugins.{}] says {expected}", strategy.digest(), plugin.name).into()))
         }
-        _ => Ok(Arc::new(strategy)),
+        _ => Ok(strategy),
     }
 }
 
@@ -57,8 +57,8 @@ pub fn strategy_context(cx: &Context, project: &ProjectConfig, run_id: &str) -> 
     }
 }
 
-/// Starts the runtime with its cache in the state folder.
-pub(crate) fn start_runtime(config: &Config) -> Result<Arc<Runtime>, OperationError> {
-    let runtime = Runtime::new(RuntimeConfig::new(config.host.state_dir.join("strategies")));
-    runtime.map(Arc::new).map_err(|e| OperationError::Runtime(Box::new(e)))
+/// The runtime, with its cache in the state folder; this very program compiles for it.
+pub(crate) fn new_runtime(config: &Config) -> Runtime {
+    let compiler = std::env::current_exe().unwrap_or_else(|_| "havun-backup".into());
+    Runtime::new(RuntimeConfig { cache_dir: config.host.state_dir.join("strategies"), compiler, limits: Limits::default() })
 }

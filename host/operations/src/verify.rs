@@ -9,16 +9,12 @@ use crate::{
     context::{Context, new_run_id},
     error::{OperationError, exit},
     list::{check_store, uses},
-    project, selection,
+    project,
     report::{Failure, SCHEMA_VERSION, combined_status},
+    selection,
 };
 use havun_model::{ProjectName, StoreName};
-use havun_vault::{
-    error::VaultError,
-    open::Vault,
-    snapshots::Damage,
-    verify::{VerifyOptions, VerifyReport},
-};
+use havun_vault::{Damage, Vault, VaultError, VerifyOptions, VerifyReport};
 use jiff::Timestamp;
 use serde::Serialize;
 

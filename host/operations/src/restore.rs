@@ -1,0 +1,112 @@
+//! Bringing a snapshot back: into a folder of its own, or in place.
+//!
+//! [`prepare`] chooses snapshot and store and makes the plan, which is a value that can be shown; nothing has been
+//! written until [`PreparedRestore::execute`]. Every byte restored is checked against its id on the way; a database
+//! is loaded by its engine, which proves the dump first. What cannot be restored is listed, the rest is restored.
+//!
+//! A snapshot says itself what it is: neither the strategy that planned it nor the databases' present configuration
+//! must exist for its files to come back.
+//!
+//! Read this file, then `plan` (what goes where), `select` (which entries), `execute`, `databases`, `report`.
+
+mod databases;
+mod execute;
+mod git;
+mod plan;
+mod report;
+mod select;
+
+pub use report::{FailedPath, RestoreOutcome, RestoreView, RestoredItem, StepView};
+
+use crate::{
+    config::ProjectConfig,
+    context::Context,
+    error::OperationError,
+    project::{self, OpenStore, vault_error},
+    selection::{self, SnapshotChoice},
+};
+use havun_model::Strategy;
+use havun_vault::{StoredSnapshot, Vault};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What to restore, and where to.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOptions {
+    /// The project.
+    pub project: String,
+    /// Which snapshot.
+    pub choice: SnapshotChoice,
+    /// An empty or missing folder; `None` restores in place: files to the project's root, databases to where they
+    /// came from.
+    pub target: Option<PathBuf>,
+    /// These items only; empty means all.
+    pub items: Vec<String>,
+    /// Only files whose path relative to the project's root matches one of these globs, or that lie beneath a folder
+    /// that does.
+    pub paths: Vec<String>,
+    /// Read from this store; otherwise from the first that opens.
+    pub store: Option<String>,
+    /// `ITEM=NAME` or `ITEM=URL`: load this item into that database, which must be empty or missing.
+    pub databases: Vec<String>,
+}
+
+/// A restore that is ready to begin.
+pub struct PreparedRestore<'a> {
+    cx: &'a Context,
+    project: &'a ProjectConfig,
+    store: OpenStore,
+    vault: Vault,
+    stored: StoredSnapshot,
+    strategy: Option<Arc<dyn Strategy>>,
+    target: PathBuf,
+    selector: select::Selector,
+    work: Vec<plan::Work>,
+    view: RestoreView,
+}
+
+/// Chooses snapshot and store, and plans. Writes nothing.
+///
+/// # Errors
+/// Of choosing ([`OperationError::NoSnapshot`], [`OperationError::AmbiguousSnapshot`], [`OperationError::UnknownItem`], …),
+/// of opening ([`OperationError::Vault`], [`OperationError::Store`]), and [`OperationError::TargetNotEmpty`].
+pub fn prepare<'a>(cx: &'a Context, options: &RestoreOptions) -> Result<PreparedRestore<'a>, OperationError> {
+    let project = project::find(cx, &options.project)?;
+    let order = project::store_order(cx, project, options.store.as_deref())?;
+    let (store, vault, mut notes) = project::first_open(cx, project, &order)?;
+    let list = vault.snapshots().map_err(|e| vault_error(&project.name, &store.name, e))?;
+    notes.extend(list.damaged.iter().map(|d| format!("damaged and passed over: {}: {}", d.object, d.what)));
+    let (stored, more) = selection::choose(&project.name, &list.snapshots, &options.choice, &cx.zone())?;
+    notes.extend(more);
+    plan::plan(cx, project, options, store, vault, stored.clone(), notes)
+}
+
+impl PreparedRestore<'_> {
+    /// What it will do.
+    pub fn view(&self) -> &RestoreView {
+        &self.view
+    }
+
+    /// Does it. The row in `restore_logs` is written before anything else.
+    ///
+    /// # Errors
+    /// [`OperationError::Audit`], [`OperationError::TargetNotEmpty`] when the target has been filled meanwhile, and
+    /// [`OperationError::NothingRestorable`]. What could not be restored beside something that could is in the outcome.
+    pub fn execute(self) -> Result<RestoreOutcome, OperationError> {
+        execute::execute(self)
+    }
+}
+
+/// How many entries a folder holds; 0 when it is missing.
+///
+/// # Errors
+/// [`OperationError::Io`] when it cannot be read.
+pub(crate) fn entries_in(path: &Path) -> Result<u64, OperationError> {
+    match std::fs::read_dir(path) {
+        Ok(entries) => Ok(entries.count() as u64),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(source) => Err(OperationError::Io { doing: "cannot read", path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,154 @@
+//! Databases of a snapshot into a live target. The engine proves the dump before it replaces anything.
+
+use super::{FailedPath, PreparedRestore, RestoreOutcome, RestoredItem, plan::DatabaseTarget};
+use crate::{
+    databases::{self, DumpSource, FileOwner, Overrides, ResolvedConnection, RestoreTarget},
+    error::one_line,
+    run::overrides,
+};
+use havun_model::{Connection, DatabaseRecord, ItemRecord, Outcome};
+use havun_vault::Entry;
+use std::{io::Write, path::Path};
+
+/// Restores one item; what goes wrong is in `outcome`.
+pub(super) fn restore(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, outcome: &mut RestoreOutcome) {
+    let step = prepared.view.steps.iter().find(|step| step.item == item);
+    let mut restored = RestoredItem {
+        item: item.to_owned(),
+        kind: "database".to_owned(),
+        outcome: Outcome::Ok,
+        destination: step.map(|step| step.destination.clone()).unwrap_or_default(),
+        notes: Vec::new(),
+    };
+    match load(prepared, item, to, &mut restored) {
+        Ok(bytes) => {
+            outcome.files += 1;
+            outcome.bytes += bytes;
+        }
+        Err(why) => {
+            restored.outcome = Outcome::Failed;
+            restored.notes.push(why.clone());
+            outcome.failed.push(FailedPath { path: item.to_owned(), why });
+        }
+    }
+    // The files of a dump beside a target have a line already.
+    match outcome.items.iter_mut().find(|line| line.item == item) {
+        Some(line) => {
+            line.outcome = line.outcome.max(restored.outcome);
+            line.notes.extend(restored.notes);
+        }
+        None => outcome.items.push(restored),
+    }
+}
+
+fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restored: &mut RestoredItem) -> Result<u64, String> {
+    let record = prepared.stored.snapshot.items.get(item).ok_or("the snapshot does not know it")?;
+    let database = record.database.as_ref().ok_or_else(|| format!("the snapshot holds no whole dump of it: {}", record.problems.join("; ")))?;
+    let entry = dump_entry(prepared, record)?;
+    let connection = connection(prepared, database, to)?;
+    let engine = databases::engine(connection).map_err(|e| one_line(&e))?;
+    let target = target(prepared, record, to)?;
+    let source = |out: &mut (dyn Write + Send)| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut contents = prepared.vault.contents(&prepared.stored.snapshot)?;
+        Ok(contents.write(&entry, out)?)
+    };
+    let source: DumpSource<'_> = &source;
+    let done = engine.restore(source, database, &target, &prepared.cx.cancel).map_err(|e| one_line(&e))?;
+    restored.notes.push(format!("{}: {} rows in {} tables compared", done.database, done.rows_verified, done.tables_verified));
+    if let Some(saved) = &done.safety_dump {
+        restored.notes.push(format!("what was there before is in {}", saved.display()));
+    }
+    restored.notes.extend(done.warnings);
+    if !done.problems.is_empty() || record.outcome != Outcome::Ok {
+        restored.outcome = Outcome::Partial;
+        restored.notes.extend(done.problems);
+    }
+    Ok(entry.size)
+}
+
+/// The manifest entry of the form that a restore reads.
+fn dump_entry(prepared: &PreparedRestore<'_>, record: &ItemRecord) -> Result<Entry, String> {
+    let path = record.paths.iter().find(|path| path.ends_with(".sqlite")).or_else(|| record.paths.first()).ok_or("the snapshot has no dump of it")?;
+    let entries = prepared.vault.entries(&prepared.stored.snapshot).map_err(|e| one_line(&e))?;
+    for entry in entries {
+        match entry {
+            Ok(entry) if entry.path == path.as_bytes() => return Ok(entry),
+            Ok(entry) if !entry.path.starts_with(b"databases") => break,
+            Ok(_) => {}
+            Err(error) => return Err(one_line(&error)),
+        }
+    }
+    Err(format!("{path} is not in the manifest"))
+}
+
+fn connection(prepared: &PreparedRestore<'_>, record: &DatabaseRecord, to: &DatabaseTarget) -> Result<ResolvedConnection, String> {
+    let recorded = record.connection.clone().unwrap_or_else(|| Connection {
+        name: "main".to_owned(),
+        engine: record.engine.clone(),
+        parameters: Vec::new(),
+    });
+    let bare = Connection { parameters: Vec::new(), ..recorded.clone() };
+    match to {
+        DatabaseTarget::Url(url) => {
+            let overrides = Overrides::from([("url", url.clone().into())]);
+            let bare = Connection { engine: if record.engine == "mariadb" { "mariadb".to_owned() } else { String::new() }, ..bare };
+            ResolvedConnection::resolve(&bare, &overrides, existing_root(prepared)).map_err(|e| one_line(&e))
+        }
+        DatabaseTarget::Relative(path) => {
+            let path = prepared.target.join(path).to_string_lossy().into_owned();
+            ResolvedConnection::resolve(&bare, &Overrides::from([("path", path.into())]), &prepared.target).map_err(|e| one_line(&e))
+        }
+        DatabaseTarget::Original | DatabaseTarget::Name(_) => {
+            let overrides = overrides(prepared.project, &recorded.name).map_err(|e| one_line(&e))?;
+            let restored = ResolvedConnection::resolve(&recorded, &overrides, &prepared.target);
+            // Without the tree in the target its `.env` is still the project's own.
+            match restored {
+                Err(_) if !prepared.view.in_place => {
+                    ResolvedConnection::resolve(&recorded, &overrides, &prepared.project.root).map_err(|e| one_line(&e))
+                }
+                other => other.map_err(|e| one_line(&e)),
+            }
+        }
+    }
+}
+
+fn existing_root<'a>(prepared: &'a PreparedRestore<'_>) -> &'a Path {
+    if prepared.target.is_dir() { &prepared.target } else { Path::new("/") }
+}
+
+fn target(prepared: &PreparedRestore<'_>, record: &ItemRecord, to: &DatabaseTarget) -> Result<RestoreTarget, String> {
+    let safety = format!("replaced/{}/{}", prepared.project.name, prepared.cx.now().strftime("%Y%m%dT%H%M%SZ"));
+    let safety_dir = prepared.cx.private_dir(&safety).map_err(|e| one_line(&e))?;
+    if let DatabaseTarget::Relative(path) = to
+        && let Some(folder) = prepared.target.join(path).parent()
+    {
+        std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    }
+    Ok(RestoreTarget {
+        database: if let DatabaseTarget::Name(name) = to { Some(name.clone()) } else { None },
+        replace: *to == DatabaseTarget::Original,
+        safety_dir,
+        owner: record.owner.map(|owner| FileOwner { mode: owner.mode, uid: owner.uid, gid: owner.gid }),
+        lock_wait: prepared.cx.lock_wait,
+    })
+}
+
+/// A database URL as it may be shown.
+pub(super) fn without_password(text: &str) -> String {
+    let Ok(mut url) = url::Url::parse(text) else { return "a database given by URL".to_owned() };
+    if url.password().is_some() && url.set_password(Some("***")).is_err() {
+        return "a database given by URL".to_owned();
+    }
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn no_password_is_shown() {
+        assert_eq!(without_password("mysql://u:secret@h/db"), "mysql://u:***@h/db");
+        assert!(!without_password("mysql://u:sec ret@:x").contains("sec"));
+    }
+}

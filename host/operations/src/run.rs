@@ -1,0 +1,199 @@
+//! Backing up: which projects, in which order, and what became of each.
+//!
+//! One project failing never stops the others. Every project that begins has its row in `backup_logs` before
+//! anything else is done for it, and that row says how it ended. A dry run makes the same plan, and writes nothing.
+//!
+//! Read this file (the projects), `execute` (one of them), `items` (databases, generated files, history),
+//! `forecast` (what a dry run expects), `report`.
+
+mod execute;
+mod forecast;
+mod history;
+mod items;
+mod plan;
+mod report;
+
+pub(crate) use items::overrides;
+pub use report::{ExpectedChange, ExpectedItem, ProjectRun, RunOutcome, RunReport, RunStats, StoreState};
+
+use crate::{
+    audit::{LogEnd, LogStart},
+    config::ProjectConfig,
+    context::{Context, new_run_id},
+    error::OperationError,
+    project,
+    report::SCHEMA_VERSION,
+    schedule::is_due,
+};
+use havun_model::Outcome;
+use jiff::Timestamp;
+
+/// What to back up.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// These projects only; empty means all.
+    pub projects: Vec<String>,
+    /// Only those whose schedule asks for it now.
+    pub due: bool,
+    /// Make the plan, say what would change, and write nothing.
+    pub dry_run: bool,
+    /// Also paused projects; and take a lease from whoever holds it.
+    pub force: bool,
+}
+
+/// Backs up. What goes wrong with one project is in the report.
+///
+/// # Errors
+/// [`OperationError::UnknownProject`], before anything starts.
+pub fn run(cx: &Context, options: &RunOptions) -> Result<RunReport, OperationError> {
+    let projects = project::select(cx, &options.projects)?;
+    let started_at = cx.now();
+    let run_id = new_run_id(started_at)?;
+    let mut report = RunReport {
+        schema_version: SCHEMA_VERSION,
+        run_id,
+        dry_run: options.dry_run,
+        started_at,
+        ended_at: started_at,
+        interrupted: false,
+        projects: Vec::new(),
+    };
+    for (place, project) in (1..).zip(&projects) {
+        if cx.cancel.is_cancelled() {
+            break;
+        }
+        cx.observer.project_begins(&project.name, place, projects.len());
+        let ended = run_project(cx, project, options, &report.run_id);
+        cx.observer.project_ends(&ended);
+        report.projects.push(ended);
+    }
+    report.interrupted = cx.cancel.is_cancelled();
+    report.ended_at = cx.now();
+    Ok(report)
+}
+
+fn run_project(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &str) -> ProjectRun {
+    let mut run = ProjectRun::begin(project, cx.now());
+    let result = match idle(cx, project, options) {
+        Some(RunOutcome::Paused) if !options.projects.is_empty() => Err(OperationError::Paused { project: project.name.clone() }),
+        Some(outcome) => {
+            run.outcome = outcome;
+            Ok(())
+        }
+        None if options.dry_run => forecast::forecast(cx, project, &mut run, run_id),
+        None => logged(cx, project, options, run_id, &mut run),
+    };
+    if let Err(error) = result {
+        run.fail(&error);
+    }
+    run.ended_at = cx.now();
+    run
+}
+
+/// Whether nothing is to be done for a project now.
+fn idle(cx: &Context, project: &ProjectConfig, options: &RunOptions) -> Option<RunOutcome> {
+    if project.paused && !options.force {
+        return Some(RunOutcome::Paused);
+    }
+    let asks = |project: &ProjectConfig| {
+        project.schedule.as_ref().is_some_and(|schedule| is_due(schedule, last_commit(cx, project), cx.now(), &cx.zone()))
+    };
+    (options.due && !asks(project)).then_some(RunOutcome::NotDue)
+}
+
+/// When the newest snapshot was begun: as the first store that opens has it, else as the audit database has it.
+fn last_commit(cx: &Context, project: &ProjectConfig) -> Option<Timestamp> {
+    let order = project::store_order(cx, project, None).ok()?;
+    let stored = project::first_open(cx, project, &order).and_then(|(store, vault, _)| {
+        vault.snapshots().map_err(|e| project::vault_error(&project.name, &store.name, e))
+    });
+    match stored {
+        Ok(list) => list.snapshots.last().map(|s| s.snapshot.started_at),
+        Err(_) => {
+            let rows = cx.audit().ok()?.logs(Some(project.name.as_str()), 1000).ok()?;
+            let committed = rows.iter().find(|row| row.kind == "backup" && row.action == "run" && matches!(row.status.as_str(), "ok" | "partial"));
+            committed?.started_at.parse().ok()
+        }
+    }
+}
+
+/// Carries out a run between its two entries in the audit database.
+fn logged(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &str, run: &mut ProjectRun) -> Result<(), OperationError> {
+    let audit = cx.audit()?;
+    let mut start: LogStart = cx.log_start(run_id, project.name.as_str(), "run", run.started_at);
+    start.stores = project.stores.iter().map(ToString::to_string).collect();
+    start.target = project.root.display().to_string();
+    start.strategy.clone_from(&project.strategy);
+    let row = audit.begin_backup(&start).map_err(|e| OperationError::Audit(Box::new(e)))?;
+    let result = execute::execute(cx, project, options, run_id, run);
+    if let Err(error) = &result {
+        run.fail(error);
+    }
+    run.ended_at = cx.now();
+    audit.end(row, &log_end(run)).map_err(|e| OperationError::Audit(Box::new(e)))?;
+    result
+}
+
+fn log_end(run: &ProjectRun) -> LogEnd {
+    let stats = run.stats.unwrap_or_default();
+    let interrupted = run.failure.as_ref().is_some_and(|f| f.exit_status == crate::error::exit::INTERRUPTED);
+    let status = if interrupted { "cancelled" } else { run.stored_outcome().word() };
+    let message = match &run.failure {
+        Some(failure) => failure.one_line(),
+        None => run.problems.join("\n"),
+    };
+    LogEnd {
+        status: status.to_owned(),
+        ended_at: run.ended_at,
+        snapshot: run.snapshot.map(|id| id.to_hex()),
+        files: stats.entries,
+        bytes: stats.bytes,
+        bytes_added: stats.bytes_added,
+        problems: run.problems.len() as u64,
+        message,
+        details: serde_json::json!({ "outcome": run.outcome, "stats": run.stats, "items": run.items, "stores": run.stores, "warnings": run.warnings }),
+    }
+}
+
+impl ProjectRun {
+    fn begin(project: &ProjectConfig, now: Timestamp) -> Self {
+        Self {
+            project: project.name.clone(),
+            title: project.title.clone(),
+            outcome: RunOutcome::Failed,
+            started_at: now,
+            ended_at: now,
+            snapshot: None,
+            parent: None,
+            strategy: project.strategy.clone(),
+            plan: None,
+            items: std::collections::BTreeMap::new(),
+            stats: None,
+            expected: None,
+            stores: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// Ends it with an error. What was committed before stays committed, and partial at best.
+    fn fail(&mut self, error: &OperationError) {
+        let failure = error.to_failure();
+        self.outcome = match (self.snapshot, failure.exit_status) {
+            (Some(_), _) => RunOutcome::Partial,
+            (None, crate::error::exit::LOCKED) => RunOutcome::Locked,
+            (None, _) => RunOutcome::Failed,
+        };
+        if self.snapshot.is_some() {
+            self.problems.push(failure.one_line());
+        }
+        self.failure = Some(failure);
+    }
+
+    /// The outcome of what was stored and copied.
+    fn settle(&mut self, stored: Outcome) {
+        let whole = stored == Outcome::Ok && self.stores.iter().all(|s| s.state == "stored");
+        self.outcome = if whole { RunOutcome::Ok } else { RunOutcome::Partial };
+    }
+}

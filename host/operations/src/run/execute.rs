@@ -1,0 +1,210 @@
+//! One project, from its plan to its copies in every store.
+
+use super::{
+    ProjectRun, RunOptions, RunStats, StoreState, items,
+    plan::{Planned, plan},
+};
+use crate::{
+    config::ProjectConfig,
+    context::{Context, PROGRAM},
+    error::{OperationError, one_line},
+    project::{self, OpenStore, vault_error},
+};
+use havun_model::{ItemRecord, Outcome, RetentionRecord, SnapshotStrategy, StoreName};
+use havun_vault::{
+    BackupOptions, Committed, SnapshotDraft, Vault, VaultError, replicate,
+    store::Promises,
+};
+use std::collections::BTreeMap;
+
+/// zstd level of what is stored.
+const LEVEL: i32 = 3;
+
+/// Backs one project up into its primary store and copies it to the others.
+///
+/// # Errors
+/// Whatever kept a snapshot from being committed. What went wrong afterwards is in `run`.
+pub(super) fn execute(
+    cx: &Context,
+    project: &ProjectConfig,
+    options: &RunOptions,
+    run_id: &str,
+    run: &mut ProjectRun,
+) -> Result<(), OperationError> {
+    let planned = plan(cx, project, run_id)?;
+    run.warnings.clone_from(&planned.plan.warnings);
+    run.plan = Some(planned.plan.clone());
+    let (primary, replicas) = open_stores(cx, project, run)?;
+    let (vault, notes) = project::open_or_create(cx, project, &primary, &replicas)?;
+    run.warnings.extend(notes);
+    run.warnings.extend(standing_warnings(cx, project, &vault, &primary));
+    let committed = back_up(cx, project, options, run_id, &planned, &vault, &primary, run)?;
+    note_commit(run, &committed);
+    run.stores.insert(0, StoreState::stored(cx, &primary.name));
+    for replica in &replicas {
+        let state = copy(cx, project, &vault, &committed, replica);
+        if let Some(failure) = &state.failure {
+            run.problems.push(format!("not copied to `{}`: {}", replica.name, failure.one_line()));
+        }
+        run.stores.push(state);
+    }
+    run.settle(committed.stored.snapshot.outcome);
+    cx.check_cancelled()
+}
+
+/// The primary must open; what is wrong with another store is for the report.
+fn open_stores(cx: &Context, project: &ProjectConfig, run: &mut ProjectRun) -> Result<(OpenStore, Vec<OpenStore>), OperationError> {
+    let order = project::store_order(cx, project, None)?;
+    let (first, rest) = order.split_first().ok_or_else(|| OperationError::NoUsableStore { project: project.name.clone(), reasons: Vec::new() })?;
+    let primary = project::open_store(cx, &project.name, first)?;
+    let mut replicas = Vec::new();
+    for name in rest {
+        match project::open_store(cx, &project.name, name) {
+            Ok(store) => replicas.push(store),
+            Err(error) => {
+                run.problems.push(format!("not copied to `{name}`: {}", one_line(&error)));
+                run.stores.push(StoreState::failed(cx, name, &error));
+            }
+        }
+    }
+    Ok((primary, replicas))
+}
+
+fn standing_warnings(cx: &Context, project: &ProjectConfig, vault: &Vault, primary: &OpenStore) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if vault.is_encrypted() != project.encryption {
+        let made = if vault.is_encrypted() { "with" } else { "without" };
+        warnings.push(format!("the vault was made {made} encryption and stays so: `encryption` in [projects.{}] says otherwise", project.name));
+    }
+    if vault.is_encrypted() && cx.config.keys.escrow.is_empty() {
+        warnings.push("there is no escrow key: without this host's key nobody can read these backups".to_owned());
+    }
+    if primary.store.promises() != Promises::ALL {
+        warnings.push(format!("store `{}` cannot promise that a finished object survives a power cut", primary.name));
+    }
+    warnings
+}
+
+#[expect(clippy::too_many_arguments, reason = "the pieces of one run, each from another step")]
+fn back_up(
+    cx: &Context,
+    project: &ProjectConfig,
+    options: &RunOptions,
+    run_id: &str,
+    planned: &Planned,
+    vault: &Vault,
+    primary: &OpenStore,
+    run: &mut ProjectRun,
+) -> Result<Committed, OperationError> {
+    let failed = |e: VaultError| vault_error(&project.name, &primary.name, e);
+    let backup = BackupOptions {
+        now: run.started_at,
+        recipients: cx.recipients()?,
+        state_dir: cx.config.host.state_dir.join("cache"),
+        threads: cx.threads(),
+        level: LEVEL,
+        force_lease: options.force,
+        holder: cx.holder("run"),
+        cancel: cx.cancel.clone(),
+        progress: cx.progress(),
+    };
+    let mut session = vault.begin_backup(backup).map_err(failed)?;
+    run.parent = session.parent().map(|parent| parent.id);
+    let stored = items::Items { cx, project, planned, store: &primary.name };
+    run.items = stored.store_all(&mut session)?;
+    run.problems.extend(problems(&run.items));
+    run.warnings.extend(database_warnings(&run.items));
+    if run.items.values().all(|item| item.outcome == Outcome::Failed) {
+        return Err(OperationError::NothingStored { project: project.name.clone(), reasons: problems(&run.items).collect() });
+    }
+    session.finish(draft(cx, project, planned, run_id, run)).map_err(failed)
+}
+
+fn draft(cx: &Context, project: &ProjectConfig, planned: &Planned, run_id: &str, run: &ProjectRun) -> SnapshotDraft {
+    let whole = run.items.values().all(|item| item.outcome == Outcome::Ok);
+    let info = planned.strategy.info();
+    SnapshotDraft {
+        title: project.title.clone(),
+        run_id: run_id.to_owned(),
+        host: cx.config.host.name.clone(),
+        root: project.root.to_string_lossy().into_owned(),
+        outcome: if whole { Outcome::Ok } else { Outcome::Partial },
+        strategy: SnapshotStrategy { id: info.id.clone(), version: info.version.clone(), digest: planned.strategy.digest() },
+        plan: planned.plan.clone(),
+        items: run.items.clone(),
+        retention: RetentionRecord {
+            hot: project.retention.hot.to_string(),
+            archive: project.retention.archive.to_string(),
+            retain_until: project.retention.archive.keep_until(run.started_at, &cx.zone()),
+        },
+        audit_head: String::new(),
+        warnings: run.warnings.clone(),
+        program: PROGRAM.to_owned(),
+        ended_at: cx.now(),
+    }
+}
+
+fn problems(items: &BTreeMap<String, ItemRecord>) -> impl Iterator<Item = String> {
+    items.iter().flat_map(|(name, item)| item.problems.iter().map(move |problem| format!("{name}: {problem}")))
+}
+
+fn database_warnings(items: &BTreeMap<String, ItemRecord>) -> impl Iterator<Item = String> {
+    let databases = items.iter().filter_map(|(name, item)| Some((name, item.database.as_ref()?)));
+    databases.flat_map(|(name, database)| database.warnings.iter().map(move |warning| format!("{name}: {warning}")))
+}
+
+fn note_commit(run: &mut ProjectRun, committed: &Committed) {
+    let (stored, stats) = (&committed.stored, &committed.stats);
+    run.snapshot = Some(stored.id);
+    run.stats = Some(RunStats {
+        entries: stored.snapshot.manifest.entries,
+        bytes: stored.snapshot.manifest.bytes,
+        files_new: stats.files_new,
+        files_unchanged: stats.files_unchanged,
+        bytes_read: stats.bytes_read,
+        bytes_added: stats.bytes_added,
+        chunks_new: stats.chunks_new,
+        packs_new: stats.packs_new,
+        packs_adopted: stats.packs_adopted,
+    });
+}
+
+fn copy(cx: &Context, project: &ProjectConfig, vault: &Vault, committed: &Committed, replica: &OpenStore) -> StoreState {
+    cx.observer.step(&format!("copying to `{}`", replica.name));
+    let copied = cx.check_cancelled().and_then(|()| {
+        let copied = replicate(vault, &replica.store, &cx.holder("run"), &*cx.progress());
+        copied.map_err(|e| vault_error(&project.name, &replica.name, e))
+    });
+    let report = match copied {
+        Ok(report) => report,
+        Err(error) => return StoreState::failed(cx, &replica.name, &error),
+    };
+    let mut state = StoreState { objects_copied: report.objects, bytes_copied: report.bytes, ..StoreState::stored(cx, &replica.name) };
+    if let Some((id, why)) = report.held_back.iter().find(|(id, _)| *id == committed.stored.id).or_else(|| report.held_back.first()) {
+        let source = VaultError::Damaged { object: format!("snapshot {}", id.short()), what: why.clone() };
+        let error = vault_error(&project.name, &replica.name, source);
+        state = StoreState { objects_copied: report.objects, bytes_copied: report.bytes, ..StoreState::failed(cx, &replica.name, &error) };
+    }
+    state
+}
+
+impl StoreState {
+    fn stored(cx: &Context, name: &StoreName) -> Self {
+        Self {
+            store: name.to_string(),
+            tier: cx.config.stores.get(name).map_or("", |s| s.tier.word()).to_owned(),
+            state: "stored".to_owned(),
+            objects_copied: 0,
+            bytes_copied: 0,
+            failure: None,
+        }
+    }
+
+    pub(super) fn failed(cx: &Context, name: &StoreName, error: &OperationError) -> Self {
+        Self { state: "failed".to_owned(), failure: Some(error.to_failure()), ..Self::stored(cx, name) }
+    }
+
+    pub(super) fn planned(cx: &Context, name: &StoreName) -> Self {
+        Self { state: "planned".to_owned(), ..Self::stored(cx, name) }
+    }
+}
