@@ -22,6 +22,8 @@ zstd zstd
 age age
 jq jq
 python3 python3
+unshare util-linux
+mount mount
 cc build-essential
 LIST
   python3 -c 'import cryptography' 2> /dev/null || missing+=(python3-cryptography)
