@@ -1,7 +1,7 @@
 //! An in-memory tree and database for native tests, with the host's rules.
 #![cfg(not(target_family = "wasm"))]
 
-use crate::{Database, Error, Output, Result, Stat, Target, Tree};
+use crate::{BackupPlan, Database, Error, Output, Result, Stat, Target, Tree};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::{
     cell::{Ref, RefCell},
@@ -72,6 +72,29 @@ impl FakeTree {
         }
     }
 
+    /// Which tree item of `plan` would take each file, link and folder, by the host's rules: what no item takes is
+    /// missing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a bad glob.
+    pub fn taken_by(&self, plan: &BackupPlan) -> Result<BTreeMap<String, String>> {
+        let mut rules = Vec::new();
+        for item in plan.items.iter().filter(|item| item.kind == "tree") {
+            let globs = |globs: &[String]| glob_set(&globs.iter().map(|glob| glob.trim_end_matches('/')).collect::<Vec<_>>());
+            rules.push((item, globs(&item.includes)?, globs(&item.excludes)?));
+        }
+        let takes = |path: &str| {
+            let rule = rules.iter().find(|(item, includes, excludes)| {
+                let beneath = item.path.is_empty() || with_parents(path).any(|parent| parent == item.path);
+                let included = item.includes.is_empty() || with_parents(path).any(|parent| includes.is_match(parent));
+                beneath && included && !with_parents(path).any(|parent| excludes.is_match(parent))
+            });
+            rule.map(|(item, ..)| item.name.clone())
+        };
+        let nodes = self.nodes.borrow();
+        Ok(nodes.keys().filter_map(|path| Some((path.clone(), takes(path)?))).collect())
+    }
+
     fn put(&self, path: &str, node: Node) {
         let mut nodes = self.nodes.borrow_mut();
         for (at, _) in path.match_indices('/') {
@@ -116,6 +139,11 @@ impl FakeTree {
         }
         Ok(())
     }
+}
+
+/// `a/b/c`, `a/b`, `a`.
+fn with_parents(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(parent, _)| parent))
 }
 
 fn normalize(path: &str) -> Option<String> {

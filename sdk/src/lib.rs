@@ -46,6 +46,7 @@ mod context;
 mod fake;
 pub mod host;
 mod plan;
+pub mod project_files;
 mod reading;
 pub mod settings;
 mod strategy;

@@ -151,12 +151,11 @@ impl Detection {
 }
 
 impl RestorePlan {
-    /// Every item back to where it was: databases first, then the files, so that a failed load stops a restore
-    /// while the old files still stand.
+    /// Every item back to where it was: files first, so that the folder of a SQLite database is there when it comes.
     pub fn in_place(items: &[StoredItem]) -> Self {
         let step = |item: &StoredItem| RestoreStep { item: item.name.clone(), destination: String::new(), must_be_empty: false };
-        let (databases, rest): (Vec<_>, Vec<_>) = items.iter().partition(|item| item.kind == "database");
-        let steps = databases.into_iter().chain(rest).map(step).collect();
+        let (databases, files): (Vec<_>, Vec<_>) = items.iter().partition(|item| item.kind == "database");
+        let steps = files.into_iter().chain(databases).map(step).collect();
         let incomplete = items.iter().filter(|item| !item.complete);
         let warnings = incomplete.map(|item| format!("`{}` was not backed up whole; see `logs` for the reason", item.name)).collect();
         Self { steps, before: Vec::new(), after: Vec::new(), warnings }

@@ -202,4 +202,15 @@ impl Error {
     pub fn fault(code: &str, message: impl Into<String>) -> Self {
         Self::Other(crate::Fault { code: code.to_owned(), message: message.into() })
     }
+
+    /// What went wrong, for people, one line.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Denied(what) => format!("not granted: {what}"),
+            Self::NotFound(what) => format!("not found: {what}"),
+            Self::Invalid(text) | Self::Limit(text) | Self::Io(text) => text.clone(),
+            Self::Cancelled => "cancelled".to_owned(),
+            Self::Other(fault) => fault.message.clone(),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! It decides nothing by itself, so what an operator reads in the configuration is what is backed up.
 
-use havun_backup_sdk::prelude::*;
+use havun_backup_sdk::{prelude::*, project_files};
 
 settings! {
     /// Settings of the `files` strategy.
@@ -28,7 +28,7 @@ impl Strategy for Files {
 
     fn plan_backup(cx: &Context<FilesSettings>, root: &dyn Tree) -> Result<BackupPlan> {
         let mut plan = BackupPlan::of(databases(cx)?);
-        let include = includes(&cx.settings.include, root);
+        let include: Vec<&str> = cx.settings.include.iter().map(|glob| glob.trim_end_matches('/')).collect();
         let reason = if include.is_empty() { "everything beneath the root" } else { "what the setting `include` names" };
         plan.items.push(Item::tree("files").include(&include).exclude(&cx.settings.exclude).because(reason));
         for glob in &cx.settings.include {
@@ -66,23 +66,10 @@ fn databases(cx: &Context<FilesSettings>) -> Result<Vec<Item>> {
     let alone = wanted.len() == 1;
     let item = |name: &&str| {
         let engine = cx.connections.iter().find(|connection| connection.name == **name).map_or("", |connection| connection.engine.as_str());
-        let item_name = if alone { "database".to_owned() } else { format!("database-{name}") };
+        let item_name = if alone { "database".to_owned() } else { project_files::item_name("database", name) };
         Item::database(&item_name, Connection::new(name, engine)).because(format!("the listed database `{name}`"))
     };
     Ok(wanted.iter().map(item).collect())
-}
-
-/// A plain name of a folder means the folder with all that is in it.
-fn includes(globs: &[String], root: &dyn Tree) -> Vec<String> {
-    let mut includes = Vec::new();
-    for glob in globs {
-        let name = glob.trim_end_matches('/');
-        includes.push(name.to_owned());
-        if is_plain(name) && root.is_dir(name) {
-            includes.push(format!("{name}/**"));
-        }
-    }
-    includes
 }
 
 fn is_plain(glob: &str) -> bool {
