@@ -158,10 +158,10 @@ impl Walk {
     }
 
     fn find(&mut self) -> Option<Found> {
-        if let Some(start) = self.start.take() {
-            if let Some(found) = self.begin(start) {
-                return Some(found);
-            }
+        if let Some(start) = self.start.take()
+            && let Some(found) = self.begin(start)
+        {
+            return Some(found);
         }
         loop {
             if let Some(entering) = self.entering.take() {

@@ -92,7 +92,8 @@ pub struct WriteOptions {
     pub sync: bool,
 }
 
-/// Restores entries beneath one folder; shared by several threads. Folders must come before what is in them.
+/// Restores entries beneath one folder; shared by several threads. Folders must come before what is in them, and the
+/// members of one hard-link group must be placed by one thread.
 #[must_use = "links and folders are completed only by `finish`"]
 pub struct TreeWriter {
     shared: Arc<Shared>,
@@ -121,6 +122,7 @@ pub(crate) struct Shared {
 /// What became of an entry.
 #[derive(Debug)]
 #[must_use]
+#[expect(clippy::large_enum_variant, reason = "taken apart at once; a box would cost every small file an allocation")]
 pub enum Placed {
     /// It is there, but for what waits for the end.
     Done,
@@ -170,17 +172,17 @@ impl TreeWriter {
             return self.folder(rel, entry).map(|()| Placed::Done);
         }
         check_path(rel).map_err(|_| WriteError::Outside)?;
-        if let Some(group) = &entry.link_group {
-            if let Some(first) = lock(&self.groups).get(group) {
-                lock(&self.links).push(Link { first: first.clone(), rel: rel.to_vec() });
-                return Ok(Placed::Linked);
-            }
+        if let Some(group) = &entry.link_group
+            && let Some(first) = lock(&self.groups).get(group)
+        {
+            lock(&self.links).push(Link { first: first.clone(), rel: rel.to_vec() });
+            return Ok(Placed::Linked);
         }
         let placed = self.place_content(rel, entry)?;
-        if let Some(group) = &entry.link_group {
-            if !matches!(placed, Placed::Skipped) {
-                lock(&self.groups).insert(group.clone(), rel.to_vec());
-            }
+        if let Some(group) = &entry.link_group
+            && !matches!(placed, Placed::Skipped)
+        {
+            lock(&self.groups).insert(group.clone(), rel.to_vec());
         }
         Ok(placed)
     }

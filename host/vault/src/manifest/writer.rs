@@ -242,8 +242,7 @@ where
     /// Ends every level until one chunk is left.
     fn close(&mut self) -> Result<(ChunkId, u32), S::Error> {
         let mut level = 0;
-        loop {
-            let Some(open) = self.levels.get(level) else { break };
+        while let Some(open) = self.levels.get(level) {
             let only = open.ended == 0;
             if level > 0 && only && open.lines == 1 {
                 // One part below and nothing beside it: that part is the root.

@@ -139,11 +139,11 @@ impl Applier {
         if self.root || home.new {
             return;
         }
-        if let Ok(found) = stat_of(&home.fd) {
-            if found.mode & 0o700 != 0o700 {
-                // Where it fails the folder is another's, and writing into it will say so.
-                let _not_ours = fchmod(&home.fd, Mode::from_raw_mode(found.mode | 0o700));
-            }
+        if let Ok(found) = stat_of(&home.fd)
+            && found.mode & 0o700 != 0o700
+        {
+            // Where it fails the folder is another's, and writing into it will say so.
+            let _not_ours = fchmod(&home.fd, Mode::from_raw_mode(found.mode | 0o700));
         }
     }
 
