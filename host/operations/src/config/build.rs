@@ -127,7 +127,7 @@ fn host(section: &Section<'_>) -> Host {
 }
 
 /// As the kernel says it.
-pub(crate) fn host_name() -> String {
+fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

@@ -12,6 +12,7 @@ mod locate;
 mod schema;
 mod secret;
 mod shape;
+mod show;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -21,9 +22,8 @@ pub use check::Problem;
 pub use locate::{CONFIG_VARIABLE, ConfigError, LOCAL_CONFIG, SYSTEM_CONFIG, locate};
 pub use schema::schema;
 pub use secret::{Secret, SecretError};
+pub use show::{Shown, show};
 pub use types::{
     Audit, Config, DatabaseConfig, Email, Host, Keys, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store, SftpStore, Slack,
     StoreConfig, StoreKind, Tier,
 };
-
-pub(crate) use build::host_name;

@@ -201,3 +201,21 @@ fn no_text_makes_the_reader_panic() {
         }
     }
 }
+
+#[test]
+fn what_is_shown_is_a_configuration_again_without_its_secrets() {
+    let text = DESIGN.replace("smtp://127.0.0.1:25", "smtp://joe:hunter2@127.0.0.1:25");
+    let shown = show(&parse(&text).unwrap(), None);
+    assert!(!shown.to_toml().contains("hunter2"));
+    assert_eq!(shown.json["notify"]["email"]["smtp"], "smtp://joe:×××@127.0.0.1:25");
+    let again = parse(&shown.to_toml()).unwrap();
+    assert_eq!(show(&again, None).to_toml().replace("%C3%97", "×"), shown.to_toml());
+}
+
+#[test]
+fn one_project_is_shown_with_its_own_stores() {
+    let text = format!("{DESIGN}\n[stores.other]\ntier='hot'\nkind='local'\npath='/o'\n");
+    let shown = show(&parse(&text).unwrap(), Some("havunadmin")).json;
+    assert_eq!(shown["stores"].as_object().unwrap().keys().collect::<Vec<_>>(), ["hetzner", "local"]);
+    assert!(shown.get("notify").is_none());
+}

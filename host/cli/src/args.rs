@@ -1,0 +1,71 @@
+//! The command line. The documentation of each struct is its help.
+
+use crate::commands;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Keeps every project of a server recoverable: databases, files and history; encrypted, deduplicated, with proof
+#[derive(Debug, Parser)]
+#[command(name = "havun-backup", version, max_term_width = 110, disable_help_subcommand = true, after_long_help = EXIT_STATUS)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status: 0 ok, 1 failed, 2 wrong command line, 3 partial, 5 something stored is damaged, 10 store unreachable,
+11 locked by another run, 12 wrong key, 78 wrong configuration, 130 interrupted. Any other one is a failure too.
+
+Configuration: --config, else $HAVUN_BACKUP_CONFIG, ./havun-backup.toml, /etc/havun-backup/config.toml.";
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration file
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON document on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but errors and what went wrong
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Say more; twice for details
+    #[arg(long, short, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// No progress bars
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Shape of the messages on standard error
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Shape of the messages on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Init(commands::init::InitArgs),
+    Run(commands::run::RunArgs),
+    List(commands::list::ListArgs),
+    Restore(commands::restore::RestoreArgs),
+    Verify(commands::verify::VerifyArgs),
+    Export(commands::export::ExportArgs),
+    Cleanup(commands::cleanup::CleanupArgs),
+    Logs(commands::logs::LogsArgs),
+    Config(commands::config::ConfigArgs),
+    Demo(commands::demo::DemoArgs),
+    Completions(commands::completions::CompletionsArgs),
+    Man(commands::man::ManArgs),
+}

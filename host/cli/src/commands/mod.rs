@@ -1,0 +1,14 @@
+//! The commands, one file each: its arguments (whose documentation is its help), and its output.
+
+pub mod cleanup;
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod export;
+pub mod init;
+pub mod list;
+pub mod logs;
+pub mod man;
+pub mod restore;
+pub mod run;
+pub mod verify;

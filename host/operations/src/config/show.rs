@@ -1,0 +1,135 @@
+//! A configuration as it is understood: defaults filled in, secrets masked.
+
+use super::{Config, DatabaseConfig, ProjectConfig, Secret, StoreConfig, StoreKind};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+/// In place of a plain secret.
+const MASK: &str = "×××";
+
+/// What [`show`] made.
+pub struct Shown {
+    /// Keys as in the file.
+    pub json: Value,
+}
+
+impl Shown {
+    /// As TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(&self.json).unwrap_or_default()
+    }
+}
+
+/// The whole configuration, or only what concerns one project.
+pub fn show(config: &Config, project: Option<&str>) -> Shown {
+    let wanted = |name: &str| project.is_none_or(|only| only == name);
+    let projects: Vec<&ProjectConfig> = config.projects.values().filter(|p| wanted(p.name.as_str())).collect();
+    let used = |name| project.is_none() || projects.iter().any(|p| p.stores.contains(name));
+    let stores = config.stores.values().filter(|s| used(&s.name)).map(|s| (s.name.to_string(), store(s)));
+    let plugins = config.plugins.values().filter(|p| project.is_none() || projects.iter().any(|used| used.strategy == p.name));
+    let plugin = |p: &super::PluginConfig| clean(json!({ "path": p.path, "digest": p.digest, "grant": p.grant }));
+    let mut all = json!({
+        "host": { "name": config.host.name, "state_dir": config.host.state_dir, "timezone": config.host.timezone.iana_name().unwrap_or("UTC") },
+        "audit": { "url": url(&config.audit.url) },
+        "keys": clean(json!({ "identity": config.keys.identity.as_ref().map(secret), "escrow": config.keys.escrow })),
+        "stores": stores.collect::<Map<_, _>>(),
+        "plugins": plugins.map(|p| (p.name.clone(), plugin(p))).collect::<Map<_, _>>(),
+        "projects": projects.iter().map(|p| (p.name.to_string(), one_project(p))).collect::<Map<_, _>>(),
+    });
+    if project.is_none() {
+        add(&mut all, "notify", notify(config));
+    }
+    Shown { json: clean(all) }
+}
+
+fn store(store: &StoreConfig) -> Value {
+    let mut shown = match &store.kind {
+        StoreKind::Local { path } => json!({ "path": path }),
+        StoreKind::Sftp(s) => json!({
+            "host": s.host, "port": s.port, "user": s.user, "path": s.path, "host_key": s.host_key,
+            "identity": s.identity.as_ref().map(secret), "password": s.password.as_ref().map(secret),
+        }),
+        StoreKind::S3(s) => json!({
+            "endpoint": s.endpoint, "region": s.region, "bucket": s.bucket, "prefix": s.prefix,
+            "access_key_id": s.access_key_id.as_ref().map(secret), "secret_access_key": s.secret_access_key.as_ref().map(secret),
+        }),
+    };
+    add(&mut shown, "tier", store.tier.word().into());
+    add(&mut shown, "kind", store.kind.word().into());
+    clean(shown)
+}
+
+fn notify(config: &Config) -> Value {
+    let email = config.notify.email.as_ref().map(|e| {
+        let (user, password) = (e.user.as_ref().map(secret), e.password.as_ref().map(secret));
+        clean(json!({ "smtp": url(&e.smtp), "user": user, "password": password, "from": e.from, "to": e.to }))
+    });
+    let slack = config.notify.slack.as_ref().map(|s| json!({ "webhook": secret(&s.webhook) }));
+    clean(json!({ "email": email, "slack": slack }))
+}
+
+fn one_project(p: &ProjectConfig) -> Value {
+    clean(json!({
+        "title": p.title,
+        "strategy": p.strategy,
+        "root": p.root,
+        "priority": p.priority.word(),
+        "compliance": p.compliance,
+        "schedule": p.schedule.as_ref().map(ToString::to_string),
+        "stores": p.stores,
+        "encryption": p.encryption,
+        "paused": p.paused,
+        "retention": {
+            "hot": p.retention.hot.to_string(),
+            "archive": p.retention.archive.to_string(),
+            "archive_auto_delete": p.retention.archive_auto_delete,
+        },
+        "databases": p.databases.values().map(|d| (d.name.clone(), database(d))).collect::<Map<_, _>>(),
+        "settings": p.settings,
+    }))
+}
+
+fn database(d: &DatabaseConfig) -> Value {
+    clean(json!({
+        "engine": d.engine, "url": d.url.as_ref().map(url), "host": d.host, "port": d.port, "socket": d.socket, "user": d.user,
+        "password": d.password.as_ref().map(secret), "database": d.database, "path": d.path, "charset": d.charset, "tls": d.tls,
+        "tls_ca": d.tls_ca,
+    }))
+}
+
+fn secret(secret: &Secret) -> Value {
+    match secret {
+        Secret::Plain(_) => json!(MASK),
+        Secret::File(path) => json!({ "file": path }),
+        Secret::Env(name) => json!({ "env": name }),
+        Secret::Credential(name) => json!({ "credential": name }),
+    }
+}
+
+/// A URL is shown but for its password; one that cannot be understood is not shown.
+fn url(shown: &Secret) -> Value {
+    let Secret::Plain(text) = shown else { return secret(shown) };
+    match Url::parse(text) {
+        Ok(url) if url.password().is_none() => json!(text.as_str()),
+        Ok(mut url) => match url.set_password(Some("xxx")) {
+            Ok(()) => json!(url.as_str().replacen(":xxx@", &format!(":{MASK}@"), 1)),
+            Err(()) => json!(MASK),
+        },
+        Err(_) => json!(MASK),
+    }
+}
+
+/// Without what is absent or empty; an empty `settings` says nothing either.
+fn clean(value: Value) -> Value {
+    let empty = |v: &Value| v.is_null() || *v == json!("") || *v == json!([]) || *v == json!({});
+    match value {
+        Value::Object(entries) => entries.into_iter().filter(|(_, v)| !empty(v)).collect::<Map<_, _>>().into(),
+        other => other,
+    }
+}
+
+fn add(to: &mut Value, key: &str, value: Value) {
+    if let Some(entries) = to.as_object_mut() {
+        entries.insert(key.to_owned(), value);
+    }
+}
