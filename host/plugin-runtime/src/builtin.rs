@@ -7,7 +7,7 @@ macro_rules! builtins {
     };
 }
 
-builtins!("files");
+builtins!("files", "laravel");
 
 /// The component of the built-in strategy `id`.
 pub fn builtin(id: &str) -> Option<&'static [u8]> {

@@ -284,3 +284,7 @@ pub fn checks(checks: Vec<guest::Check>) -> Result<Vec<Check>, Refusal> {
     };
     checks.into_iter().map(check).collect()
 }
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

@@ -51,7 +51,7 @@ fn within_bounds(globs: &[String]) -> Result<(), GlobError> {
 /// What one walk is after.
 #[derive(Debug)]
 pub struct Selection {
-    includes: Option<GlobSet>,
+    includes: GlobSet,
     /// Folders in which something may match an include; `None` means any.
     leading: Option<GlobSet>,
     excludes: GlobSet,
@@ -60,13 +60,13 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Compiles both lists; no includes means everything.
+    /// Compiles both lists; without includes nothing is wanted.
     pub fn new(includes: &[String], excludes: &[String]) -> Result<Self, GlobError> {
         within_bounds(includes)?;
         within_bounds(excludes)?;
         let emptied: Vec<String> = excludes.iter().filter_map(|glob| glob.strip_suffix("/**").map(str::to_owned)).collect();
         Ok(Self {
-            includes: if includes.is_empty() { None } else { Some(set(includes)?) },
+            includes: set(includes)?,
             leading: leading(includes).map(|globs| set(&globs)).transpose()?,
             excludes: set(excludes)?,
             emptied: set(&emptied)?,
@@ -75,7 +75,7 @@ impl Selection {
 
     /// Whether the entry at `path` is wanted.
     pub fn selects(&self, path: &str) -> bool {
-        self.includes.as_ref().is_none_or(|set| set.is_match(path)) && !self.excludes.is_match(path)
+        self.includes.is_match(path) && !self.excludes.is_match(path)
     }
 
     /// Whether something beneath the folder `path` may be wanted.
@@ -95,9 +95,6 @@ fn set(globs: &[String]) -> Result<GlobSet, GlobError> {
 
 /// Globs of the folders that lead to a match, so that a walk for `a/*.json` never enters `b`.
 fn leading(includes: &[String]) -> Option<Vec<String>> {
-    if includes.is_empty() {
-        return None;
-    }
     let mut folders = Vec::new();
     for glob in includes {
         if glob.contains(['{', '[', '\\']) {
@@ -143,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_excluded_content_keeps_its_folder() {
-        let s = selection(&[], &["a/**", "b"]);
+        let s = selection(&["**"], &["a/**", "b"]);
         assert!(s.selects("a") && !s.selects("a/x") && !s.selects("b"));
         assert!(!s.descends("a") && !s.descends("b") && s.descends("c"));
     }

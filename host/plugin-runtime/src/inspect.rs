@@ -36,7 +36,7 @@ struct Names {
 
 fn names(wasm: &[u8]) -> Result<Names, String> {
     if !wasm.starts_with(b"\0asm") {
-        let is_text = !wasm.is_empty() && std::str::from_utf8(wasm).is_ok();
+        let is_text = !wasm.is_empty() && !wasm.contains(&0) && std::str::from_utf8(wasm).is_ok();
         return Err(if is_text { "it is text".to_owned() } else { "it does not begin with the bytes of one".to_owned() });
     }
     let mut names = Names::default();

@@ -89,7 +89,7 @@ impl Runtime {
         let digest = Digest::from_bytes(Sha256::digest(wasm).into());
         let machine = self.0.machine()?;
         let key = format!("{}-{}", digest.to_hex(), machine.compatibility);
-        if let Some(loaded) = self.from_cache(&key, digest, machine) {
+        if let Some(loaded) = self.cached(&key, digest, machine) {
             return Ok(Arc::new(loaded));
         }
         inspect::inspect(wasm, name)?;
@@ -101,7 +101,7 @@ impl Runtime {
         Ok(Arc::new(loaded))
     }
 
-    fn from_cache(&self, key: &str, digest: Digest, machine: &Machine) -> Option<Loaded> {
+    fn cached(&self, key: &str, digest: Digest, machine: &Machine) -> Option<Loaded> {
         let cached = self.0.cache()?.load(key)?;
         let component = deserialize(&machine.engine, cached.artefact()).ok()?;
         Some(Loaded { shared: Arc::clone(&self.0), digest, info: cached.info, component, linked: OnceLock::new() })

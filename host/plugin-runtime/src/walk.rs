@@ -81,7 +81,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("/etc", folder.path().join("b")).unwrap();
         let tree = Tree::open(folder.path()).unwrap();
-        let all = Selection::new(&[], &[]).unwrap();
+        let all = Selection::new(&["**".into()], &[]).unwrap();
         let never = || false;
         assert_eq!(paths(find(&tree, &all, 100, &never).unwrap()), ["a", "a/x", "a-b", "b", "c", "c/d", "c/d/y"]);
         assert_eq!(paths(find(&tree, &all, 2, &never).unwrap()), ["a", "a/x"]);
@@ -96,6 +96,6 @@ mod tests {
             std::fs::write(folder.path().join(n.to_string()), "").unwrap();
         }
         let tree = Tree::open(folder.path()).unwrap();
-        assert!(find(&tree, &Selection::new(&[], &[]).unwrap(), 1000, &|| true).unwrap().is_none());
+        assert!(find(&tree, &Selection::new(&["**".into()], &[]).unwrap(), 1000, &|| true).unwrap().is_none());
     }
 }

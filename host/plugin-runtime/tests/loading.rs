@@ -1,4 +1,5 @@
 //! What is refused at the door, and the cache behind it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 mod common;
 
@@ -108,8 +109,8 @@ fn a_compiler_that_hangs_is_ended_and_one_that_is_missing_is_named() {
 
 /// The only file of the cache that is not the key.
 fn artefact(cache: &std::path::Path) -> PathBuf {
-    let files = std::fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.file_name().unwrap() != "key").next().unwrap()
+    let mut files = std::fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.file_name().unwrap() != "key").unwrap()
 }
 
 #[test]

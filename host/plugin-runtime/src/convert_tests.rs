@@ -1,0 +1,125 @@
+use super::*;
+
+fn item(name: &str, kind: &str, path: &str) -> guest::Item {
+    guest::Item {
+        name: name.into(),
+        kind: kind.into(),
+        path: path.into(),
+        includes: vec![],
+        excludes: vec![],
+        connection: None,
+        exclude_rows: vec![],
+        reason: "a\u{1b}b".into(),
+        ext: vec![],
+    }
+}
+
+fn parameter(name: &str, source: &str, file: &str, value: &str) -> guest::Parameter {
+    let syntax = if source == "variable" { "dotenv" } else { "" };
+    guest::Parameter { name: name.into(), source: source.into(), file: file.into(), syntax: syntax.into(), value: value.into() }
+}
+
+fn database(engine: &str, parameters: Vec<guest::Parameter>) -> guest::Item {
+    let connection = guest::Connection { name: "main".into(), engine: engine.into(), parameters, ext: vec![] };
+    guest::Item { connection: Some(connection), ..item("database", "database", "") }
+}
+
+fn plan(items: Vec<guest::Item>) -> Result<BackupPlan, Refusal> {
+    backup_plan(guest::BackupPlan { items, warnings: vec!["two\nlines".into()] })
+}
+
+#[track_caller]
+fn refused(items: Vec<guest::Item>, part: &str) {
+    let refusal = plan(items).unwrap_err();
+    assert!(refusal.contains(part), "{refusal}");
+    assert!(!text::has_control(&refusal), "{refusal:?}");
+}
+
+#[test]
+fn a_sound_plan_is_taken_over() {
+    let tree = guest::Item {
+        includes: vec!["storage/**/*.json".into()],
+        excludes: vec!["storage/logs/**".into()],
+        ext: vec![("json".into(), "true".into()), ("later".into(), "x".into())],
+        ..item("json", "tree", "storage")
+    };
+    let connection =
+        database("mariadb", vec![parameter("password", "variable", ".env", "DB_PASSWORD"), parameter("port", "literal", "", "3306")]);
+    let plan = plan(vec![tree, connection, item("history", "git", ""), item("packages", "generated", "packages.json")]).unwrap();
+    let kinds: Vec<_> = plan.items.iter().map(|item| item.kind.word()).collect();
+    assert_eq!(kinds, ["tree", "database", "git", "generated"]);
+    assert_eq!((plan.items[0].reason.as_str(), plan.warnings[0].as_str()), ("a\u{fffd}b", "two lines"));
+    assert!(matches!(&plan.items[0].kind, ItemKind::Tree(tree) if tree.json));
+}
+
+#[test]
+fn paths_that_lead_out_are_refused() {
+    for path in ["../other", "/etc", "a/../..", "a\\..\\b", "a\0", "./a", "a/", "a\nb"] {
+        for kind in ["tree", "git", "generated"] {
+            refused(vec![item("x", kind, path)], "item `x`");
+        }
+    }
+    refused(vec![item("x", "generated", "a/b")], "not a file name");
+    refused(vec![item("x", "generated", "")], "not a file name");
+}
+
+#[test]
+fn globs_that_lead_out_or_do_not_parse_are_refused() {
+    for glob in ["/etc/**", "../**", "a/../b", "[", ""] {
+        refused(vec![guest::Item { includes: vec![glob.into()], ..item("x", "tree", "") }], "not a glob");
+        refused(vec![guest::Item { excludes: vec![glob.into()], ..item("x", "tree", "") }], "not a glob");
+    }
+    refused(vec![guest::Item { excludes: vec!["a".into(); 1001], ..item("x", "tree", "") }], "more than 1000");
+}
+
+#[test]
+fn names_and_kinds_are_held_to_what_the_host_knows() {
+    refused(vec![item("a/b", "tree", "")], "item name");
+    refused(vec![item("A", "tree", "")], "item name");
+    refused(vec![item("x", "tree", "a"), item("x", "git", "")], "two items");
+    refused(vec![item("x", "volume", "")], "no kind `volume`");
+    refused(vec![item("x", "database", "")], "connection");
+    refused((0..257).map(|n| item(&format!("i{n}"), "tree", "")).collect(), "257 items");
+}
+
+#[test]
+fn a_database_outside_the_project_and_a_given_secret_are_refused() {
+    refused(vec![database("sqlite", vec![parameter("path", "literal", "", "/var/www/other/db.sqlite")])], "absolute");
+    refused(vec![database("sqlite", vec![parameter("database", "literal", "", "../other.sqlite")])], "`..`");
+    refused(vec![database("mysql", vec![parameter("password", "literal", "", "hunter2")])], "secret");
+    refused(vec![database("", vec![parameter("url", "literal", "", "mysql://u:p@h/d")])], "secret");
+    refused(vec![database("mysql", vec![parameter("user", "variable", "../.env", "DB_USER")])], "`..`");
+    refused(vec![database("mysql", vec![parameter("user", "variable", "", "DB_USER")])], "needs the file");
+    refused(vec![database("mysql", vec![parameter("user", "shell", "", "whoami")])], "source");
+    refused(vec![database("mysql", vec![parameter("sudo", "literal", "", "x")])], "not a parameter");
+    refused(vec![database("mysql", vec![parameter("host", "literal", "", "a"), parameter("host", "literal", "", "b")])], "twice");
+    refused(vec![database("my sql", vec![])], "engine");
+}
+
+#[test]
+fn a_description_must_have_a_name_and_a_version() {
+    let said = |id: &str, version: &str, schema: &str| {
+        description(guest::Description {
+            id: id.into(),
+            version: version.into(),
+            title: "T".into(),
+            requests: vec![],
+            settings_schema: schema.into(),
+            ext: vec![],
+        })
+    };
+    assert!(said("laravel-package", "1.2.3", "").is_ok());
+    for (id, version, schema) in [("", "1", ""), ("La ravel", "1", ""), ("x", "", ""), ("x", "1 2", ""), ("x", "1", "{")] {
+        assert!(said(id, version, schema).is_err(), "{id} {version} {schema}");
+    }
+}
+
+#[test]
+fn a_proposed_setting_is_json() {
+    let proposed = |value: &str| {
+        let setting = guest::ProposedSetting { key: "exclude".into(), value: value.into(), reason: String::new() };
+        detection(guest::Detection { confidence: 90, label: String::new(), settings: vec![setting], notes: vec![], ext: vec![] })
+    };
+    assert_eq!(proposed("[\"a\"]").unwrap().settings[0].value, serde_json::json!(["a"]));
+    assert!(proposed("not json").is_err());
+}
