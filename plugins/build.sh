@@ -50,16 +50,30 @@ source_digest() {
     )
 }
 
-# $1: folder that holds wit, sdk and plugins; $2: target folder. Builds all components.
+# $1: an empty folder. Lays the sources out with the workspace's root above all of them: cargo hashes a path
+# dependency relative to the workspace's root when it lies beneath it, and by its absolute path when not.
+stage() {
+    mkdir -p "$1/plugins"
+    cp -pR "$root/wit" "$root/rust-toolchain.toml" "$1"
+    (cd "$root" && tar -cf - --exclude=target --exclude=Cargo.lock sdk) | tar -xf - -C "$1"
+    for strategy in $strategies; do cp -pR "$root/plugins/$strategy" "$1/plugins"; done
+    cp -p "$root/plugins/Cargo.lock" "$1"
+    members=$(for strategy in $strategies; do printf '"plugins\/%s", ' "$strategy"; done)
+    sed -e "s/^members = .*/members = [$members]/" -e 's/"\.\.\/sdk"/"sdk"/' "$root/plugins/Cargo.toml" >"$1/Cargo.toml"
+}
+
+# $1: folder to lay the sources out in; $2: target folder. Builds all components.
 build() {
+    rm -rf "$1"
+    stage "$1"
     home=${CARGO_HOME:-$HOME/.cargo}
-    (cd "$1/plugins" && cargo fetch --quiet --locked --target "$target")
+    (cd "$1" && cargo fetch --quiet --locked --target "$target")
     separator=$(printf '\037')
     flags="--remap-path-prefix=$1=/havun-backup"
     for registry in "$home"/registry/src/*; do
         flags="$flags$separator--remap-path-prefix=$registry=/registry"
     done
-    (cd "$1/plugins" && CARGO_TARGET_DIR=$2 CARGO_ENCODED_RUSTFLAGS=$flags CARGO_INCREMENTAL=0 \
+    (cd "$1" && CARGO_TARGET_DIR=$2 CARGO_ENCODED_RUSTFLAGS=$flags CARGO_INCREMENTAL=0 \
         cargo build --quiet --locked --release --target "$target")
 }
 
@@ -68,7 +82,7 @@ component() { printf '%s/%s/release/havun_strategy_%s.wasm' "$1" "$target" "$(pr
 
 update() {
     folder=${CARGO_TARGET_DIR:-$root/plugins/target}
-    build "$root" "$folder"
+    build "$root/plugins/target/stage" "$folder"
     mkdir -p "$root/plugins/wasm"
     lock=$root/plugins/wasm/plugins.lock
     for strategy in $strategies; do
@@ -83,8 +97,6 @@ update() {
 check() {
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT INT TERM
-    mkdir "$copy/elsewhere"
-    (cd "$root" && tar -cf - --exclude=target --exclude=plugins/wasm rust-toolchain.toml wit sdk plugins) | tar -xf - -C "$copy/elsewhere"
     build "$copy/elsewhere" "$copy/target"
     different=0
     for strategy in $strategies; do
