@@ -25,7 +25,8 @@ pub fn resolve(cx: &Context, project: &ProjectConfig) -> Result<Arc<dyn Strategy
         return runtime.load(component, &project.strategy).map_err(|e| failed(Box::new(e)));
     }
     let Some(plugin) = cx.config.plugins.get(&project.strategy) else {
-        let known: Vec<&str> = builtin_ids().chain(cx.config.plugins.keys().map(String::as_str)).collect();
+        let mut known: Vec<&str> = builtin_ids().collect();
+        known.extend(cx.config.plugins.keys().map(String::as_str));
         return Err(OperationError::UnknownStrategy {
             project: project.name.clone(),
             strategy: project.strategy.clone(),
