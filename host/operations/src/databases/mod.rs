@@ -354,7 +354,7 @@ pub enum DatabaseError {
     Sink(#[source] io::Error),
     /// A child could not be run.
     #[error(transparent)]
-    Process(#[from] ProcessError),
+    Process(ProcessError),
     /// A file operation failed.
     #[error("cannot {what} {}", path.display())]
     Io {
@@ -368,6 +368,15 @@ pub enum DatabaseError {
     /// Stopped by the operator.
     #[error("stopped before the end")]
     Cancelled,
+}
+
+impl From<ProcessError> for DatabaseError {
+    fn from(error: ProcessError) -> Self {
+        match error {
+            ProcessError::Cancelled { .. } => Self::Cancelled,
+            error => Self::Process(error),
+        }
+    }
 }
 
 impl DatabaseError {

@@ -248,7 +248,7 @@ fn count_rows(connection: &Connection) -> rusqlite::Result<std::collections::BTr
 }
 
 fn count_objects(connection: &Connection) -> rusqlite::Result<std::collections::BTreeMap<String, u64>> {
-    let mut statement = connection.prepare("SELECT type || 's', count(*) FROM sqlite_schema WHERE type <> 'table' GROUP BY type")?;
+    let mut statement = connection.prepare("SELECT type || 's', count(*) FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL GROUP BY type")?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
     rows.map(|row| row.map(|(kind, count)| (if kind == "indexs" { "indexes".to_owned() } else { kind }, count))).collect()
 }

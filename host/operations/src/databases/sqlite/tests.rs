@@ -87,7 +87,7 @@ fn fill(database: &Connection) {
         "INSERT INTO \"odd \"\"name\" VALUES('b', '1'), ('a', '2'); INSERT INTO shadowed VALUES('z', 'y'), ('a', 'b');
          INSERT INTO computed(a) VALUES(3), (4); INSERT INTO backwards VALUES(7, 'x'), (3, 'y');
          INSERT INTO posts VALUES(9, 1, 'hello world'); INSERT INTO search VALUES('the quick brown fox'); ANALYZE;
-         DELETE FROM users WHERE id = 2;",
+         DELETE FROM users WHERE id = 5;",
     )
     .unwrap();
 }
@@ -120,8 +120,8 @@ fn the_plain_sql_loads_to_the_same_database() {
         assert_eq!(loaded.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0)).unwrap(), 8192);
         assert_eq!(loaded.query_row("SELECT count(*) FROM search WHERE search MATCH 'quick'", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
         assert_eq!(copy::damage(&loaded, Path::new("x")), Vec::<String>::new());
-        let nul: String = loaded.query_row("SELECT name FROM users WHERE id = 3", [], |row| row.get(0)).unwrap();
-        assert_eq!(nul, "é😀\r\n");
+        let nul: String = loaded.query_row("SELECT name FROM users WHERE id = 2", [], |row| row.get(0)).unwrap();
+        assert_eq!(nul, "NUL\0in it");
         assert!(sql.contains("CAST(X'"), "text with other than valid characters goes as hex");
     }
 }
@@ -143,7 +143,7 @@ fn every_kind_of_number_comes_back_to_the_bit() {
         let mut statement = database.prepare("SELECT x FROM t ORDER BY id").unwrap();
         statement.query_map([], |row| row.get::<_, f64>(0)).unwrap().map(|real| real.unwrap().to_bits()).collect::<Vec<_>>()
     };
-    assert_eq!(read(&source), read(&loaded));
+    assert!(read(&source) == read(&loaded));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_damaged_database_is_kept_but_called_a_problem() {
     let database = place.open();
     database.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x TEXT); CREATE INDEX i ON t(x)").unwrap();
     database.execute_batch("INSERT INTO t(x) VALUES('a'), ('b'); PRAGMA writable_schema = ON;
-        UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON t(x) WHERE id > 1' WHERE name = 'i'").unwrap();
+        UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON t(id)' WHERE name = 'i'").unwrap();
     drop(database);
     let (_, binary, report) = dump(&*place.engine(), &place.options()).unwrap();
     assert!(!report.problems.is_empty());

@@ -164,7 +164,7 @@ impl Writer<'_> {
             ValueRef::Null => self.text.push_str("NULL"),
             ValueRef::Integer(number) => drop(write!(self.text, "{number}")),
             ValueRef::Real(number) if number.is_infinite() => self.text.push_str(if number > 0.0 { "9e999" } else { "-9e999" }),
-            ValueRef::Real(number) => drop(write!(self.text, "{number:?}")),
+            ValueRef::Real(number) => self.real(number),
             ValueRef::Blob(bytes) => self.hex(bytes),
             ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) if !text.contains('\0') => self.text.push_str(&literal(text)),
@@ -174,6 +174,17 @@ impl Writer<'_> {
                     self.text.push_str(" AS TEXT)");
                 }
             },
+        }
+    }
+
+    /// The shortest decimal, where SQLite reads it as the same number; else as an exact product of powers of two.
+    fn real(&mut self, number: f64) {
+        let shortest = format!("{number:?}");
+        let read = self.connection.prepare_cached("SELECT CAST(?1 AS REAL)");
+        let same = read.and_then(|mut read| read.query_row([&shortest], |row| row.get::<_, f64>(0)));
+        match same {
+            Ok(same) if same.to_bits() == number.to_bits() => self.text.push_str(&shortest),
+            _ => self.text.push_str(&exact(number)),
         }
     }
 
@@ -248,6 +259,24 @@ impl Writer<'_> {
 /// `text` as a string literal; it holds no NUL.
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// `number` as an integer multiplied or divided by powers of two, each step of which is exact.
+fn exact(number: f64) -> String {
+    let bits = number.to_bits();
+    let exponent = i64::try_from(bits >> 52 & 0x7ff).unwrap_or_default();
+    let fraction = bits & ((1 << 52) - 1);
+    let mantissa = if exponent == 0 { fraction } else { fraction | 1 << 52 };
+    let mut power = exponent.max(1) - 1075;
+    let mut text = format!("({}{mantissa}*1.0", if number.is_sign_negative() { "-" } else { "" });
+    let (sign, whole) = if power < 0 { ('/', -1) } else { ('*', 1) };
+    while power != 0 {
+        let step = (power * whole).min(32);
+        let _ = write!(text, "{sign}{}.0", 1_u64 << step);
+        power -= step * whole;
+    }
+    text.push(')');
+    text
 }
 
 /// Which columns a table's rows are written with.

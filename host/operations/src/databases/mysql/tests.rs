@@ -1,0 +1,399 @@
+//! Against a real server.
+
+use super::super::{DatabaseError, DumpForm, DumpOptions, DumpReport, Engine, ResolvedConnection, RestoreOutcome, RestoreTarget, engine};
+use havun_model::{Cancel, Connection, DatabaseRecord};
+use havun_tests::MariaDb;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use zeroize::Zeroizing;
+
+const SQL: DumpForm = DumpForm { extension: "sql", restorable: true };
+const PASSWORD: &str = r#"# ' " \ : $ é %s \n;"#;
+
+struct Place {
+    server: Arc<MariaDb>,
+    folder: tempfile::TempDir,
+    database: String,
+}
+
+/// A database of one test's own.
+fn place(database: &str) -> Place {
+    let server = MariaDb::shared();
+    server.sql(&format!("CREATE DATABASE {database} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"));
+    Place { server, folder: tempfile::tempdir().unwrap(), database: database.to_owned() }
+}
+
+impl Place {
+    fn connect(&self, parameters: &[(&'static str, &str)]) -> Box<dyn Engine> {
+        let mut overrides: BTreeMap<&'static str, Zeroizing<String>> = BTreeMap::new();
+        let socket = self.server.socket().display().to_string();
+        for (name, value) in [("socket", socket.as_str()), ("user", "root"), ("database", &self.database)].iter().chain(parameters) {
+            overrides.insert(name, Zeroizing::new((*value).to_owned()));
+        }
+        let planned = Connection { name: "main".to_owned(), engine: "mariadb".to_owned(), parameters: Vec::new() };
+        engine(ResolvedConnection::resolve(&planned, &overrides, self.folder.path()).unwrap()).unwrap()
+    }
+
+    fn root(&self) -> Box<dyn Engine> {
+        self.connect(&[])
+    }
+
+    fn sql(&self, script: &str) -> String {
+        self.server.sql(&format!("USE {}; SET sql_mode = '';\n{script}", self.database))
+    }
+
+    fn options(&self) -> DumpOptions {
+        DumpOptions { exclude_rows: Vec::new(), scratch_dir: self.folder.path().to_owned(), lock_wait: Duration::from_secs(1) }
+    }
+
+    fn target(&self, database: Option<&str>, replace: bool) -> RestoreTarget {
+        let safety_dir = self.folder.path().join("safety");
+        RestoreTarget { database: database.map(str::to_owned), replace, safety_dir, owner: None, lock_wait: Duration::from_secs(1) }
+    }
+
+    /// Everything that the issue asks to be the same after a restore.
+    fn fingerprint(&self, database: &str) -> String {
+        let tables = self.server.sql(&format!("SELECT GROUP_CONCAT('`', TABLE_NAME, '`' ORDER BY 1) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}' AND TABLE_TYPE = 'BASE TABLE'"));
+        let sums = self.server.sql(&format!("USE {database}; CHECKSUM TABLE {tables} EXTENDED"));
+        let objects = self.server.sql(&format!(
+            "SELECT TABLE_NAME, ENGINE, TABLE_COLLATION, AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}' ORDER BY 1;
+             SELECT TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT, COLUMN_TYPE, EXTRA FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = '{database}' ORDER BY 1, ORDINAL_POSITION;
+             SELECT ROUTINE_NAME, ROUTINE_TYPE, ROUTINE_DEFINITION, DEFINER, SQL_MODE FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = '{database}' ORDER BY 1;
+             SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE, ACTION_STATEMENT, ACTION_TIMING, DEFINER, SQL_MODE FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = '{database}' ORDER BY 1;
+             SELECT EVENT_NAME, EVENT_DEFINITION, INTERVAL_VALUE, INTERVAL_FIELD, STATUS, STARTS, DEFINER FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{database}' ORDER BY 1;
+             SELECT TABLE_NAME, VIEW_DEFINITION, DEFINER, SECURITY_TYPE FROM information_schema.VIEWS WHERE TABLE_SCHEMA = '{database}' ORDER BY 1;
+             SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = '{database}'"
+        ));
+        format!("{sums}\n{objects}").replace(&format!("{database}."), "").replace(&format!("`{database}`."), "")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.try_sql(&format!("DROP DATABASE IF EXISTS {}", self.database));
+    }
+}
+
+fn dump(engine: &dyn Engine, options: &DumpOptions) -> Result<(Vec<u8>, DumpReport), DatabaseError> {
+    let mut dump = engine.begin_dump(options, &Cancel::default())?;
+    let mut sql = Vec::new();
+    dump.write(SQL, &mut sql)?;
+    Ok((sql, dump.finish()))
+}
+
+fn restore(engine: &dyn Engine, sql: &[u8], record: &DatabaseRecord, target: &RestoreTarget) -> Result<RestoreOutcome, DatabaseError> {
+    let source = |out: &mut (dyn Write + Send)| out.write_all(sql).map_err(Into::into);
+    engine.restore(&source, record, target, &Cancel::default())
+}
+
+const EVERYTHING: &str = r"
+CREATE TABLE users(id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(100), born DATETIME DEFAULT '0000-00-00 00:00:00', photo LONGBLOB, price DOUBLE);
+INSERT INTO users(name, photo, price) VALUES ('x\n(y\'),(\\', 0x00FF27, 0.1), ('é😀 -- \r\n', NULL, 1.2345678901234567), ('', '', NULL), ('/*!50013 DEFINER=`root`@`localhost` */', 0x5C5C00, 3);
+CREATE TABLE old_engine(id INT, t TEXT) ENGINE=MyISAM;
+INSERT INTO old_engine VALUES (1, ';'), (2, '-- Dump completed');
+CREATE TABLE computed(a INT, c INT GENERATED ALWAYS AS (a + 1) STORED);
+INSERT INTO computed(a) VALUES (1), (2);
+CREATE TABLE posts(id INT PRIMARY KEY, user_id INT, CONSTRAINT by_user FOREIGN KEY (user_id) REFERENCES users(id));
+INSERT INTO posts VALUES (1, 1), (0, 2);
+CREATE TABLE cache(k VARCHAR(10) PRIMARY KEY, v TEXT);
+INSERT INTO cache VALUES ('k', 'very-secret-session');
+CREATE TABLE `odd ``name`(`a b` INT);
+INSERT INTO `odd ``name` VALUES (7);
+CREATE SEQUENCE numbers START WITH 5;
+CREATE VIEW names AS SELECT id, name FROM users;
+CREATE VIEW cached AS SELECT k FROM cache;
+CREATE TABLE log(x INT);
+DELIMITER ;;
+CREATE TRIGGER after_user AFTER INSERT ON users FOR EACH ROW BEGIN
+INSERT INTO log VALUES (1);
+END;;
+CREATE PROCEDURE fill() BEGIN
+INSERT INTO log VALUES (2);
+SELECT 'CREATE TABLE `x` (';
+END;;
+CREATE FUNCTION five() RETURNS INT DETERMINISTIC RETURN 5;;
+CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DO INSERT INTO log VALUES (3);;
+DELIMITER ;
+";
+
+#[test]
+fn everything_comes_back_the_same_and_dumps_are_deterministic() {
+    let place = place("everything");
+    place.sql(EVERYTHING);
+    let before = place.fingerprint("everything");
+    let (sql, report) = dump(&*place.root(), &place.options()).unwrap();
+    assert!(sql == dump(&*place.root(), &place.options()).unwrap().0);
+    let record = report.record;
+    assert_eq!((record.rows["users"], record.rows["old_engine"], record.rows["odd `name"], record.rows["log"]), (4, 2, 1, 0));
+    let counts = ["tables", "sequences", "views", "routines", "triggers", "events"].map(|kind| record.objects[kind]);
+    assert_eq!(counts, [7, 1, 2, 2, 1, 1]);
+    assert_eq!((record.engine.as_str(), record.charset.as_str(), record.collation.as_str()), ("mariadb", "utf8mb4", "utf8mb4_unicode_ci"));
+    assert_eq!(record.checksums.len(), 7);
+    assert!(record.warnings.iter().any(|warning| warning.contains("old_engine")), "{:?}", record.warnings);
+
+    place.server.sql("DROP DATABASE everything");
+    let outcome = restore(&*place.root(), &sql, &record, &place.target(None, false)).unwrap();
+    assert_eq!((outcome.tables_verified, outcome.rows_verified, &outcome.problems), (7, 12, &Vec::new()));
+    assert_eq!(place.fingerprint("everything"), before);
+}
+
+#[test]
+fn a_password_with_every_awkward_character_works_over_tcp() {
+    let place = place("awkward");
+    place.sql("CREATE TABLE t(a INT); INSERT INTO t VALUES (1)");
+    let literal = super::client::literal(PASSWORD);
+    place.server.sql(&format!("CREATE USER 'awk#ward'@'%' IDENTIFIED BY {literal}; GRANT ALL ON awkward.* TO 'awk#ward'@'%'"));
+    let port = place.server.port().to_string();
+    let with = |password: &str| place.connect(&[("socket", ""), ("host", "127.0.0.1"), ("port", &port), ("user", "awk#ward"), ("password", password)]);
+    assert_eq!(dump(&*with(PASSWORD), &place.options()).unwrap().1.record.rows["t"], 1);
+    let error = dump(&*with("wrong"), &place.options()).unwrap_err();
+    assert!(matches!(error, DatabaseError::Connect { .. }), "{error}");
+}
+
+#[test]
+fn a_user_who_could_leave_something_out_is_refused_with_the_grant_to_run() {
+    let place = place("rights");
+    place.sql(EVERYTHING);
+    place.server.sql("CREATE USER 'limited'@'localhost'; GRANT USAGE ON *.* TO 'limited'@'localhost'; GRANT SELECT ON `rights`.`users` TO 'limited'@'localhost'");
+    let limited = place.connect(&[("user", "limited")]);
+    // Follow what each refusal says, until there is nothing left to refuse.
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        match dump(&*limited, &place.options()) {
+            Ok((sql, report)) => {
+                assert_eq!(sql, dump(&*place.root(), &place.options()).unwrap().0);
+                assert_eq!(report.record.objects["routines"], 2);
+                break;
+            }
+            Err(DatabaseError::Privileges { user, lacking, grant }) => {
+                assert_eq!(user, "'limited'@'localhost'");
+                place.server.sql(&grant);
+                seen.push(lacking);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(seen, ["tables, views, triggers, events, procedures and functions"]);
+
+    // Everything but the routines: the client itself would not say a word.
+    place.server.sql("CREATE USER 'blind'@'localhost'; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON rights.* TO 'blind'@'localhost'");
+    let error = place.connect(&[("user", "blind")]).preflight(&Cancel::default()).unwrap_err();
+    assert!(matches!(&error, DatabaseError::Privileges { lacking, .. } if lacking == "procedures and functions"), "{error}");
+    // Their names, but not their bodies.
+    place.server.sql("GRANT EXECUTE ON rights.* TO 'blind'@'localhost'");
+    let error = place.connect(&[("user", "blind")]).preflight(&Cancel::default()).unwrap_err();
+    assert!(error.to_string().contains("GRANT SELECT ON `mysql`.`proc` TO 'blind'@'localhost'"), "{error}");
+}
+
+#[test]
+fn left_out_rows_leave_their_table_and_its_views() {
+    let place = place("left_out");
+    place.sql(EVERYTHING);
+    let options = DumpOptions { exclude_rows: vec!["cac*".to_owned(), "nothing".to_owned()], ..place.options() };
+    let (sql, report) = dump(&*place.root(), &options).unwrap();
+    assert!(!String::from_utf8_lossy(&sql).contains("very-secret"));
+    assert_eq!((report.record.rows["cache"], report.record.rows["users"]), (0, 4));
+    place.server.sql("DROP DATABASE left_out");
+    restore(&*place.root(), &sql, &report.record, &place.target(None, false)).unwrap();
+    assert_eq!(place.sql("SELECT COUNT(*) FROM cached"), "0\n");
+}
+
+/// Takes a dump and does something to the server once the first rows have passed.
+struct Disturbed<F: FnMut()> {
+    bytes: Vec<u8>,
+    after: usize,
+    disturb: Option<F>,
+}
+
+impl<F: FnMut()> Write for Disturbed<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() > self.after {
+            if let Some(mut disturb) = self.disturb.take() {
+                disturb();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const LARGE: &str = "CREATE TABLE a_large(id INT PRIMARY KEY, t TEXT); INSERT INTO a_large SELECT seq, REPEAT(MD5(seq), 20) FROM seq_1_to_30000;
+    CREATE TABLE z_last(a INT); INSERT INTO z_last VALUES (1), (2);";
+
+#[test]
+fn a_table_truncated_during_the_dump_is_an_error_that_a_second_attempt_heals() {
+    let place = place("truncated");
+    place.sql(LARGE);
+    let engine = place.root();
+    let mut dump = engine.begin_dump(&place.options(), &Cancel::default()).unwrap();
+    let disturb = Some(|| drop(place.sql("TRUNCATE TABLE z_last")));
+    let error = dump.write(SQL, &mut Disturbed { bytes: Vec::new(), after: 1 << 20, disturb }).unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    let mut sql = Vec::new();
+    dump.write(SQL, &mut sql).unwrap();
+    assert_eq!(dump.finish().record.rows["z_last"], 0);
+}
+
+#[test]
+fn a_killed_connection_and_a_full_disk_are_errors_and_a_cancel_is_heard() {
+    let place = place("killed");
+    place.sql(LARGE);
+    let engine = place.root();
+    let mut dump = engine.begin_dump(&place.options(), &Cancel::default()).unwrap();
+    let kill = || {
+        let id = place.server.sql("SELECT ID FROM information_schema.PROCESSLIST WHERE DB = 'killed' AND INFO LIKE '%a_large%' LIMIT 1");
+        place.server.sql(&format!("KILL {id}"));
+    };
+    let error = dump.write(SQL, &mut Disturbed { bytes: Vec::new(), after: 1 << 20, disturb: Some(kill) }).unwrap_err();
+    assert!(matches!(error, DatabaseError::Client { .. }) && !error.is_retryable(), "{error}");
+
+    let mut full = [0; 4096];
+    let error = dump.write(SQL, &mut full.as_mut_slice()).unwrap_err();
+    assert!(matches!(error, DatabaseError::Sink(_)), "{error}");
+
+    let cancel = Cancel::default();
+    let mut dump = engine.begin_dump(&place.options(), &cancel).unwrap();
+    let error = dump.write(SQL, &mut Disturbed { bytes: Vec::new(), after: 1 << 20, disturb: Some(|| cancel.cancel()) }).unwrap_err();
+    assert!(matches!(error, DatabaseError::Cancelled), "{error}");
+}
+
+/// Kills the one child of this process whose command line ends so.
+fn kill_own_child(command_line_end: &str) {
+    let me = std::process::id().to_string();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)).unwrap_or_default();
+        if parent == me && fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default().ends_with(command_line_end) {
+            let id = entry.file_name().to_string_lossy().parse().unwrap();
+            rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::KILL).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_client_killed_half_way_is_an_error() {
+    let place = place("half_way");
+    place.sql(LARGE);
+    let engine = place.root();
+    let mut dump = engine.begin_dump(&place.options(), &Cancel::default()).unwrap();
+    let kill = || kill_own_child("half_way\0");
+    let error = dump.write(SQL, &mut Disturbed { bytes: Vec::new(), after: 1 << 20, disturb: Some(kill) }).unwrap_err();
+    assert!(matches!(&error, DatabaseError::Client { status, .. } if status == "signal 9"), "{error}");
+}
+
+#[test]
+fn a_target_that_holds_something_is_refused_or_saved_and_replaced() {
+    let place = place("present");
+    place.sql(EVERYTHING);
+    let (sql, report) = dump(&*place.root(), &place.options()).unwrap();
+    let before = place.fingerprint("present");
+    place.sql("INSERT INTO users(name) VALUES ('newer'); DROP VIEW cached; CREATE TABLE extra(a INT)");
+    let newer = place.fingerprint("present");
+
+    let error = restore(&*place.root(), &sql, &report.record, &place.target(None, false)).unwrap_err();
+    assert!(matches!(error, DatabaseError::NotEmpty { .. }), "{error}");
+    assert_eq!(place.fingerprint("present"), newer);
+
+    let outcome = restore(&*place.root(), &sql, &report.record, &place.target(None, true)).unwrap();
+    assert_eq!((place.fingerprint("present"), outcome.problems), (before, Vec::new()));
+    let safety = fs::read(outcome.safety_dump.unwrap()).unwrap();
+    let saved = DatabaseRecord { charset: "utf8mb4".to_owned(), collation: "utf8mb4_unicode_ci".to_owned(), ..DatabaseRecord::default() };
+    restore(&*place.root(), &safety, &saved, &place.target(Some("present_saved"), false)).unwrap();
+    assert_eq!(place.fingerprint("present_saved").replace("present_saved", "present"), newer);
+    place.server.sql("DROP DATABASE present_saved");
+    assert_eq!(place.server.sql("SHOW DATABASES LIKE 'present%havun%'"), "");
+}
+
+#[test]
+fn a_dump_that_is_cut_short_altered_or_broken_replaces_nothing() {
+    let place = place("cut_short");
+    place.sql(EVERYTHING);
+    let (sql, report) = dump(&*place.root(), &place.options()).unwrap();
+    let before = place.fingerprint("cut_short");
+    let mut altered = report.record.clone();
+    altered.rows.insert("users".to_owned(), 5);
+    let broken = String::from_utf8(sql.clone()).unwrap().replace("CREATE TABLE `posts`", "CREATE TABEL `posts`").into_bytes();
+    for (bytes, record) in [(&sql[..sql.len() / 3], &report.record), (&sql[..], &altered), (&broken[..], &report.record)] {
+        restore(&*place.root(), bytes, record, &place.target(None, true)).unwrap_err();
+        assert_eq!(place.fingerprint("cut_short"), before);
+        let error = restore(&*place.root(), bytes, record, &place.target(Some("cut_short_new"), false)).unwrap_err();
+        assert!(matches!(error, DatabaseError::BadDump { .. } | DatabaseError::Client { .. }), "{error}");
+        assert_eq!(place.server.sql("SHOW DATABASES LIKE 'cut_short_%'"), "", "nothing is left behind");
+    }
+    assert!(!place.folder.path().join("safety").exists());
+}
+
+#[test]
+fn a_store_that_fails_half_way_leaves_nothing() {
+    let place = place("half_read");
+    place.sql(LARGE);
+    let (sql, report) = dump(&*place.root(), &place.options()).unwrap();
+    let source = |out: &mut (dyn Write + Send)| {
+        out.write_all(&sql[..sql.len() / 2])?;
+        Err("pack is damaged".into())
+    };
+    let error = place.root().restore(&source, &report.record, &place.target(Some("half_read_new"), false), &Cancel::default()).unwrap_err();
+    assert!(matches!(error, DatabaseError::Source(_)), "{error}");
+    assert_eq!(place.server.sql("SHOW DATABASES LIKE 'half_read_%'"), "");
+}
+
+#[test]
+fn a_user_without_super_restores_with_its_own_name_as_definer() {
+    let place = place("definers");
+    place.sql(EVERYTHING);
+    let (sql, report) = dump(&*place.root(), &place.options()).unwrap();
+    place.server.sql("CREATE USER 'app'@'localhost'; GRANT ALL ON `definers\\_app`.* TO 'app'@'localhost'; CREATE DATABASE definers_app CHARACTER SET latin1");
+    let app = place.connect(&[("user", "app")]);
+    let outcome = restore(&*app, &sql, &report.record, &place.target(Some("definers_app"), false)).unwrap();
+    assert_eq!(outcome.problems, Vec::<String>::new());
+    assert!(outcome.warnings.iter().any(|warning| warning.contains("DEFINER")), "{:?}", outcome.warnings);
+    let own = place.fingerprint("definers_app").replace("app@localhost", "root@localhost").replace("`definers_app`", "`definers`");
+    assert_eq!(own.replace("definers_app", "definers"), place.fingerprint("definers"));
+    place.server.sql("DROP DATABASE definers_app");
+}
+
+#[test]
+fn a_definer_that_is_gone_is_reported() {
+    let place = place("gone");
+    place.server.sql("CREATE USER 'former'@'localhost'");
+    place.sql("CREATE DEFINER='former'@'localhost' FUNCTION f() RETURNS INT RETURN 1");
+    let (sql, report) = dump(&*place.root(), &place.options()).unwrap();
+    place.server.sql("DROP USER 'former'@'localhost'");
+    let outcome = restore(&*place.root(), &sql, &report.record, &place.target(Some("gone_new"), false)).unwrap();
+    place.server.sql("DROP DATABASE gone_new");
+    assert!(outcome.warnings.iter().any(|warning| warning.contains("former@localhost")), "{:?}", outcome.warnings);
+}
+
+#[test]
+fn a_strategy_may_ask_a_restored_database_but_not_change_it() {
+    let place = place("asked");
+    place.sql("CREATE TABLE t(a INT, b TEXT); INSERT INTO t VALUES (1, 'NULL'), (2, NULL), (3, 'x\\ty')");
+    let mut scratch = place.root().open_scratch(None).unwrap();
+    assert_eq!(scratch.tables().unwrap(), ["t"]);
+    assert_eq!(scratch.count_rows("t").unwrap(), 3);
+    assert_eq!(scratch.sample("t", "b", 9).unwrap(), [Some("NULL".to_owned()), None, Some("x\ty".to_owned())]);
+    assert!(scratch.sample("t", "b`; DROP TABLE t; --", 9).is_err());
+    assert_eq!(scratch.count_rows("t").unwrap(), 3);
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let place = place("not_there");
+    let missing = place.connect(&[("database", "no_such")]);
+    let error = missing.preflight(&Cancel::default()).unwrap_err();
+    assert!(matches!(error, DatabaseError::NoDatabase { .. }), "{error}");
+    let down = place.connect(&[("socket", "/nonexistent/socket")]);
+    let error = down.preflight(&Cancel::default()).unwrap_err();
+    assert!(matches!(error, DatabaseError::Connect { .. }), "{error}");
+    assert!(Path::new(&place.folder.path().join("safety")).exists().eq(&false));
+}
