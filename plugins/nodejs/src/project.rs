@@ -1,0 +1,133 @@
+//! What the project's own files say: package.json, dotenv files, the Prisma schema.
+
+use crate::settings::NodeSettings;
+use havun_backup_sdk::{
+    dotenv::{self, Syntax},
+    prelude::*,
+};
+use serde_json::Value;
+
+/// Dotenv files, the one that wins first.
+const ENV_FILES: [&str; 4] = [".env.production.local", ".env.local", ".env.production", ".env"];
+
+/// Lock files and what brings `node_modules` back from them.
+const LOCKS: [(&str, &str); 6] = [
+    ("package-lock.json", "npm ci"),
+    ("npm-shrinkwrap.json", "npm ci"),
+    ("pnpm-lock.yaml", "pnpm install --frozen-lockfile"),
+    ("yarn.lock", "yarn install --immutable"),
+    ("bun.lock", "bun install --frozen-lockfile"),
+    ("bun.lockb", "bun install --frozen-lockfile"),
+];
+
+/// The project's files, as far as they can be read.
+pub struct Project<'r> {
+    /// The tree.
+    pub root: &'r dyn Tree,
+    package: Value,
+    env: Vec<(String, Vec<(String, String)>)>,
+    /// Dotenv files that are there and cannot be read.
+    pub unreadable: Vec<String>,
+}
+
+impl<'r> Project<'r> {
+    /// Reads what is there; nothing is required.
+    pub fn read(root: &'r dyn Tree, settings: &NodeSettings) -> Self {
+        let mut project = Self { root, package: root.json("package.json").unwrap_or_default(), env: Vec::new(), unreadable: Vec::new() };
+        let files: Vec<&str> = match &settings.env_file {
+            Some(file) => vec![file],
+            None => ENV_FILES.to_vec(),
+        };
+        for file in files.into_iter().filter(|file| root.exists(file)) {
+            match root.text(file).and_then(|text| dotenv::parse(&text, Syntax::Dotenv).ok()) {
+                Some(entries) => project.env.push((file.to_owned(), entries)),
+                None => project.unreadable.push(file.to_owned()),
+            }
+        }
+        project
+    }
+
+    /// The file that decides on `name`, and its value there; empty values count as not set.
+    pub fn env(&self, name: &str) -> Option<(&str, &str)> {
+        let found = self.env.iter().find_map(|(file, entries)| Some((file.as_str(), dotenv::get(entries, name)?)));
+        found.filter(|(_, value)| !value.is_empty())
+    }
+
+    /// Whether package.json depends on `name`.
+    pub fn depends_on(&self, name: &str) -> bool {
+        ["dependencies", "devDependencies"].iter().any(|section| self.package.get(section).and_then(|section| section.get(name)).is_some())
+    }
+
+    /// Whether package.json has a script of this name.
+    pub fn has_script(&self, name: &str) -> bool {
+        self.package.get("scripts").and_then(|scripts| scripts.get(name)).is_some()
+    }
+
+    /// Whether package.json is there and an object.
+    pub fn has_package(&self) -> bool {
+        self.package.is_object()
+    }
+
+    /// What brings `node_modules` back, if a lock file is there.
+    pub fn install_command(&self) -> Option<&'static str> {
+        LOCKS.iter().find(|(file, _)| self.root.is_file(file)).map(|(_, command)| *command)
+    }
+
+    /// What Prisma says of the database.
+    pub fn prisma(&self) -> Option<Prisma> {
+        let named = self.package.get("prisma").and_then(|prisma| prisma.get("schema")).and_then(Value::as_str);
+        let known = ["prisma/schema.prisma", "schema.prisma", "prisma/schema/schema.prisma", "prisma/schema/main.prisma"];
+        let config = ["prisma.config.ts", "prisma.config.js", "prisma.config.mjs"].iter().find_map(|file| self.root.text(file));
+        let named = named.map(str::to_owned).or_else(|| quoted_after(config.as_deref()?, "schema:"));
+        let paths = named.into_iter().map(|path| path.trim_start_matches("./").to_owned()).chain(known.map(str::to_owned));
+        let schema = paths.into_iter().find_map(|path| Some((self.root.text(&path)?, path)));
+        let (text, path) = schema.unwrap_or_default();
+        let source = text.split_once("datasource").and_then(|(_, rest)| rest.split_once('}')).map_or("", |(block, _)| block);
+        // Since Prisma 7 the URL stands in prisma.config.ts, and is relative to it.
+        let from_schema = url_of(source, "url");
+        let folder = from_schema.as_ref().and_then(|_| path.rsplit_once('/')).map_or(String::new(), |(folder, _)| folder.to_owned());
+        let url = from_schema.or_else(|| url_of(config.as_deref()?, "url"))?;
+        Some(Prisma { url, folder })
+    }
+}
+
+/// Where Prisma's database is.
+pub struct Prisma {
+    /// Its URL, or the variable that has it.
+    pub url: PrismaUrl,
+    /// `file:` URLs are relative to this folder.
+    pub folder: String,
+}
+
+/// Where a URL of Prisma's stands.
+pub enum PrismaUrl {
+    /// In this variable.
+    Variable(String),
+    /// In the schema itself.
+    Literal(String),
+}
+
+/// The value of `key` in a Prisma schema (`url = env("X")`) or in prisma.config.ts (`url: process.env.X`).
+fn url_of(text: &str, key: &str) -> Option<PrismaUrl> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    let value = lines.filter_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(['=', ':'])).next()?.trim_start();
+    let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    if let Some(rest) = value.strip_prefix("process.env.") {
+        return Some(PrismaUrl::Variable(name(rest)));
+    }
+    let quoted = |text: &str| {
+        let quote = text.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))?;
+        text.get(1..)?.split_once(quote).map(|(inner, _)| inner.to_owned())
+    };
+    match value.strip_prefix("env(").or_else(|| value.strip_prefix("process.env[")) {
+        Some(rest) => quoted(rest.trim_start()).map(PrismaUrl::Variable),
+        None => quoted(value).map(PrismaUrl::Literal),
+    }
+}
+
+/// The first quoted text after `key`.
+fn quoted_after(text: &str, key: &str) -> Option<String> {
+    let rest = text.split_once(key)?.1.trim_start();
+    let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))?;
+    rest.get(1..)?.split_once(quote).map(|(inner, _)| inner.to_owned())
+}
