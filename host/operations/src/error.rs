@@ -255,6 +255,22 @@ pub enum OperationError {
         /// Why.
         source: crate::config::SecretError,
     },
+    /// A history could not be put back.
+    #[error("history `{item}` cannot be restored")]
+    Git {
+        /// The item.
+        item: String,
+        /// Why.
+        source: crate::git::GitError,
+    },
+    /// A stored file that something else is made from cannot be read.
+    #[error("{path} cannot be restored: {why}")]
+    Lost {
+        /// Its path in the snapshot.
+        path: String,
+        /// Why.
+        why: String,
+    },
     /// The audit database could not be used.
     #[error("the audit database cannot be used")]
     Audit(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -142,7 +142,7 @@ fn git(prepared: &PreparedRestore<'_>, item: &str, folder: &std::path::Path, out
         destination: prepared.target.join(folder).join(".git").display().to_string(),
         notes: Vec::new(),
     };
-    match super::git::restore(prepared, item, folder) {
+    match super::git::restore(prepared, item, folder, &mut restored) {
         Ok(bytes) => {
             outcome.files += 1;
             outcome.bytes += bytes;

@@ -113,7 +113,7 @@ fn back_up(
     let stored = items::Items { cx, project, planned, store: &primary.name };
     run.items = stored.store_all(&mut session)?;
     run.problems.extend(problems(&run.items));
-    run.warnings.extend(database_warnings(&run.items));
+    run.warnings.extend(notes(&run.items));
     if run.items.values().all(|item| item.outcome == Outcome::Failed) {
         return Err(OperationError::NothingStored { project: project.name.clone(), reasons: problems(&run.items).collect() });
     }
@@ -148,9 +148,12 @@ fn problems(items: &BTreeMap<String, ItemRecord>) -> impl Iterator<Item = String
     items.iter().flat_map(|(name, item)| item.problems.iter().map(move |problem| format!("{name}: {problem}")))
 }
 
-fn database_warnings(items: &BTreeMap<String, ItemRecord>) -> impl Iterator<Item = String> {
-    let databases = items.iter().filter_map(|(name, item)| Some((name, item.database.as_ref()?)));
-    databases.flat_map(|(name, database)| database.warnings.iter().map(move |warning| format!("{name}: {warning}")))
+/// What the operator should know of the items.
+fn notes(items: &BTreeMap<String, ItemRecord>) -> impl Iterator<Item = String> {
+    items.iter().flat_map(|(name, item)| {
+        let database = item.database.iter().flat_map(|database| &database.warnings);
+        item.notes.iter().chain(database).map(move |note| format!("{name}: {note}"))
+    })
 }
 
 fn note_commit(run: &mut ProjectRun, committed: &Committed) {

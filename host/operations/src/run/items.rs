@@ -195,6 +195,7 @@ pub(super) fn empty_record(kind: &str) -> ItemRecord {
         problems: Vec::new(),
         database: None,
         owner: None,
+        notes: Vec::new(),
     }
 }
 
