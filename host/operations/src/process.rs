@@ -200,7 +200,8 @@ struct Running {
 impl Running {
     fn spawn(command: &mut Command) -> Result<Self, ProcessError> {
         let program = program(command);
-        let mut child = command.stderr(Stdio::piped()).spawn().map_err(|source| ProcessError::Spawn { program: program.clone(), source })?;
+        let mut child =
+            command.stderr(Stdio::piped()).spawn().map_err(|source| ProcessError::Spawn { program: program.clone(), source })?;
         let complaint = child.stderr.take().map(|stderr| std::thread::spawn(move || listen(stderr)));
         Ok(Self { child, program, complaint, over: false })
     }
@@ -280,7 +281,10 @@ mod tests {
     #[test]
     fn output_status_and_complaint_come_back() {
         let (ended, text) = capture(&mut shell("echo out; echo err >&2; exit 3"), &Cancel::default(), 100).unwrap();
-        assert_eq!((text.as_slice(), ended.status_text().as_str(), ended.complaint.as_str()), (b"out\n".as_slice(), "exit status 3", "err"));
+        assert_eq!(
+            (text.as_slice(), ended.status_text().as_str(), ended.complaint.as_str()),
+            (b"out\n".as_slice(), "exit status 3", "err")
+        );
     }
 
     #[test]

@@ -50,9 +50,18 @@ pub(super) fn interrupt(kind: LogKind) -> &'static str {
 macro_rules! list {
     ($filter:literal) => {
         concat!(
-            "SELECT 'backup' AS kind, ", columns!(), " FROM backup_logs", $filter,
-            " UNION ALL SELECT 'restore' AS kind, ", columns!(), " FROM restore_logs", $filter,
-            " UNION ALL SELECT 'test' AS kind, ", columns!(), " FROM test_logs", $filter,
+            "SELECT 'backup' AS kind, ",
+            columns!(),
+            " FROM backup_logs",
+            $filter,
+            " UNION ALL SELECT 'restore' AS kind, ",
+            columns!(),
+            " FROM restore_logs",
+            $filter,
+            " UNION ALL SELECT 'test' AS kind, ",
+            columns!(),
+            " FROM test_logs",
+            $filter,
             " ORDER BY started_at DESC, id DESC LIMIT ?"
         )
     };

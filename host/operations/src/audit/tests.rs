@@ -55,7 +55,10 @@ fn a_row_is_there_while_the_work_runs_and_complete_afterwards() {
     log.end(id, &end("ok", 2)).unwrap();
     let row = log.logs(None, 10).unwrap().remove(0);
     assert_eq!((row.kind.as_str(), row.status.as_str(), row.duration_ms), ("backup", "ok", Some(2250)));
-    assert_eq!((row.bytes, row.stores, row.details["torn"][0].as_str()), (5_000_000_000, vec!["local".to_owned(), "archive".to_owned()], Some("a")));
+    assert_eq!(
+        (row.bytes, row.stores, row.details["torn"][0].as_str()),
+        (5_000_000_000, vec!["local".to_owned(), "archive".to_owned()], Some("a"))
+    );
     assert_eq!((row.started_at.as_str(), row.snapshot), ("2023-11-14T22:13:20.000000Z", Some("cd".repeat(32))));
 }
 

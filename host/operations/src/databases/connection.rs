@@ -151,9 +151,12 @@ impl ResolvedConnection {
 
     fn check_beneath_root(&self, path: &Path) -> Result<(), DatabaseError> {
         let whole = self.root.join(path);
-        let lexical = path.is_relative() && !path.components().any(|part| part == std::path::Component::ParentDir) || path.starts_with(&self.root);
-        let real = whole.canonicalize().map_or(lexical, |real| real.starts_with(&self.root));
-        if real && lexical { Ok(()) } else { Err(self.not_granted(format!("the strategy names {}, which is outside of the root", path.display()))) }
+        let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
+        // What is there of the path, were it only a dangling link, must lead to a place beneath the root.
+        let present = whole.ancestors().find(|part| part.symlink_metadata().is_ok());
+        let real = present.and_then(|part| part.canonicalize().ok());
+        let inside = !climbs && whole.starts_with(&self.root) && real.is_some_and(|real| real.starts_with(&self.root));
+        if inside { Ok(()) } else { Err(self.not_granted(format!("the strategy names {}, which is outside of the root", path.display()))) }
     }
 
     fn not_granted(&self, what: String) -> DatabaseError {
@@ -260,8 +263,11 @@ impl Resolving<'_> {
             let connection = self.connection.name.clone();
             let unreadable = |source| DatabaseError::EnvFile { connection: connection.clone(), file: file.to_owned(), source };
             let text = read_beneath(self.root, file).map_err(unreadable)?;
-            let entries = havun_dotenv::parse(&text, syntax)
-                .map_err(|source| DatabaseError::EnvSyntax { connection: connection.clone(), file: file.to_owned(), source })?;
+            let entries = havun_dotenv::parse(&text, syntax).map_err(|source| DatabaseError::EnvSyntax {
+                connection: connection.clone(),
+                file: file.to_owned(),
+                source,
+            })?;
             self.files.insert(key.clone(), entries);
         }
         Ok(self.files.get(&key).map(Vec::as_slice).unwrap_or_default())
@@ -281,7 +287,9 @@ fn read_beneath(root: &Path, file: &str) -> io::Result<Zeroizing<String>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let opened = rustix::fs::openat2(&folder, file, flags, Mode::empty(), resolve).map_err(|errno| match errno {
-        rustix::io::Errno::XDEV => io::Error::new(io::ErrorKind::PermissionDenied, "it is, or links to, a place outside of the project's root"),
+        rustix::io::Errno::XDEV => {
+            io::Error::new(io::ErrorKind::PermissionDenied, "it is, or links to, a place outside of the project's root")
+        }
         errno => errno.into(),
     })?;
     let opened = File::from(opened);

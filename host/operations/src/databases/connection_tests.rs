@@ -37,7 +37,8 @@ fn resolve(connection: &Connection, overrides: &[(&'static str, &str)], root: &P
 
 #[test]
 fn laravels_variables_are_read_by_laravels_rules() {
-    let root = root("DB_HOST=127.0.0.1\nDB_PORT=3307\nDB_USERNAME=app\nDB_PASSWORD='# \" \\ : $ é'\nDB_DATABASE=shop\nDB_SOCKET=null\nDB_URL=\n");
+    let root =
+        root("DB_HOST=127.0.0.1\nDB_PORT=3307\nDB_USERNAME=app\nDB_PASSWORD='# \" \\ : $ é'\nDB_DATABASE=shop\nDB_SOCKET=null\nDB_URL=\n");
     let resolved = resolve(&laravel("mysql"), &[], root.path()).unwrap();
     assert_eq!(resolved.get("password"), Some("# \" \\ : $ é"));
     assert_eq!((resolved.get("database"), resolved.port().unwrap(), resolved.get("socket")), (Some("shop"), Some(3307), None));
@@ -46,7 +47,8 @@ fn laravels_variables_are_read_by_laravels_rules() {
 
 #[test]
 fn a_url_beats_the_parts_and_the_operator_beats_both() {
-    let root = root("DB_URL=\"mariadb://u%40x:p%23w@db.internal/real?unix_socket=/run/s\"\nDB_HOST=old\nDB_DATABASE=old\nDB_PASSWORD=old\n");
+    let root =
+        root("DB_URL=\"mariadb://u%40x:p%23w@db.internal/real?unix_socket=/run/s\"\nDB_HOST=old\nDB_DATABASE=old\nDB_PASSWORD=old\n");
     let resolved = resolve(&laravel("mysql"), &[], root.path()).unwrap();
     let values = ["user", "password", "host", "database", "socket"].map(|name| resolved.get(name).unwrap());
     assert_eq!((values, resolved.engine()), (["u@x", "p#w", "db.internal", "real", "/run/s"], "mariadb"));
@@ -71,6 +73,10 @@ fn a_record_keeps_no_secret() {
 #[test]
 fn a_strategy_cannot_choose_a_servers_database_or_a_file_elsewhere() {
     let root = root("");
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("x.sqlite"), "").unwrap();
+    symlink(outside.path().join("x.sqlite"), root.path().join("link.sqlite")).unwrap();
+    symlink(outside.path().join("missing"), root.path().join("dangling.sqlite")).unwrap();
     let plan = |engine: &str, parameters: Vec<Parameter>| Connection { name: "main".to_owned(), engine: engine.to_owned(), parameters };
     for connection in [
         plan("mysql", vec![literal("database", "other_project"), literal("socket", "/run/mysqld/mysqld.sock")]),
@@ -78,10 +84,8 @@ fn a_strategy_cannot_choose_a_servers_database_or_a_file_elsewhere() {
         plan("sqlite", vec![literal("path", "/var/lib/other/app.sqlite")]),
         plan("sqlite", vec![literal("path", "../other.sqlite")]),
         plan("sqlite", vec![literal("path", "link.sqlite")]),
+        plan("sqlite", vec![literal("path", "dangling.sqlite")]),
     ] {
-        let outside = tempfile::tempdir().unwrap();
-        std::fs::write(outside.path().join("x.sqlite"), "").unwrap();
-        let _ = symlink(outside.path().join("x.sqlite"), root.path().join("link.sqlite"));
         let error = resolve(&connection, &[], root.path()).err().unwrap();
         assert!(matches!(error, DatabaseError::NotGranted { .. }), "{error}");
     }

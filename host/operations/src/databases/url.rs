@@ -140,7 +140,10 @@ mod tests {
 
     #[test]
     fn every_part_is_decoded_and_the_query_merged() {
-        assert_eq!(text("mysql://u%40x:p%23%2F%25+%C3%A9@db:3307/shop"), "database=shop engine=mysql host=db password=p#/%+é port=3307 user=u@x");
+        assert_eq!(
+            text("mysql://u%40x:p%23%2F%25+%C3%A9@db:3307/shop"),
+            "database=shop engine=mysql host=db password=p#/%+é port=3307 user=u@x"
+        );
         assert_eq!(
             text("mysql://root@localhost/a?unix_socket=%2Frun%2Fs.sock&charset=latin1&strict=true"),
             "charset=latin1 database=a engine=mysql host=localhost socket=/run/s.sock user=root"

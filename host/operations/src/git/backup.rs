@@ -186,7 +186,8 @@ impl Repository {
             return Ok(names);
         }
         let mut command = git(&self.git_dir);
-        let fed = process::feed(command.args(["cat-file", "--batch-check=%(objectname)"]), cancel, |stdin| stdin.write_all(names.as_bytes()))?;
+        let fed =
+            process::feed(command.args(["cat-file", "--batch-check=%(objectname)"]), cancel, |stdin| stdin.write_all(names.as_bytes()))?;
         let answer = String::from_utf8_lossy(&fed.stdout).into_owned();
         Ok(answer.lines().filter(|line| is_object_id(line)).map(|id| format!("{id}\n")).collect())
     }

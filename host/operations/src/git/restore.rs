@@ -33,7 +33,8 @@ pub fn restore(stored: &Path, work_tree: &Path, cancel: &Cancel) -> Result<GitRe
     if place.join("HEAD").exists() || fs::symlink_metadata(&place).is_ok() && !bare {
         return Err(GitError::Exists { path: place });
     }
-    let built = tempfile::Builder::new().prefix(".havun-git-").tempdir_in(work_tree).map_err(GitError::io("make a folder in", work_tree))?;
+    let built =
+        tempfile::Builder::new().prefix(".havun-git-").tempdir_in(work_tree).map_err(GitError::io("make a folder in", work_tree))?;
     let building = Building { stored, git_dir: built.path(), cancel };
     let mut restored = building.build()?;
     give_owner(built.path(), work_tree)?;
@@ -48,7 +49,7 @@ fn is_bare(stored: &Path, cancel: &Cancel) -> Result<bool, GitError> {
         return Ok(false);
     }
     let mut command = git(stored);
-    command.args(["config", "--type=bool", "--get", "core.bare", "--file"]).arg(&config);
+    command.args(["config", "--file"]).arg(&config).args(["--type=bool", "--get", "core.bare"]);
     let (_, answer) = process::capture(&mut command, cancel, 4096)?;
     Ok(answer.trim_ascii() == b"true")
 }

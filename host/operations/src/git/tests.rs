@@ -18,7 +18,10 @@ fn run(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
     command.current_dir(folder).args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     for who in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{who}_NAME"), "A").env(format!("GIT_{who}_EMAIL"), "a@example.org").env(format!("GIT_{who}_DATE"), "1700000000 +0100");
+        command
+            .env(format!("GIT_{who}_NAME"), "A")
+            .env(format!("GIT_{who}_EMAIL"), "a@example.org")
+            .env(format!("GIT_{who}_DATE"), "1700000000 +0100");
     }
     let output = command.output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -193,7 +196,11 @@ fn an_unfinished_merge_is_still_unfinished() {
     lines(&place.work(), "commit -q -a -m theirs\ncheckout -q main");
     place.write("a", "ours");
     lines(&place.work(), "commit -q -a -m ours");
-    let merge = Command::new("git").current_dir(place.work()).args(["-c", "user.name=A", "-c", "user.email=a@b", "merge", "other"]).output().unwrap();
+    let merge = Command::new("git")
+        .current_dir(place.work())
+        .args(["-c", "user.name=A", "-c", "user.email=a@b", "merge", "other"])
+        .output()
+        .unwrap();
     assert!(!merge.status.success());
     lines(&place.work(), "branch -D other");
     fs::remove_dir_all(place.work().join(".git/logs")).unwrap();

@@ -138,9 +138,7 @@ impl Clients {
         File::from(write).write_all(options.as_bytes()).map_err(broken)?;
         let mut command = bare_command(&program.name);
         command.arg(format!("--defaults-file=/dev/fd/{OPTIONS_FD}"));
-        command
-            .fd_mappings(vec![FdMapping { parent_fd: read, child_fd: OPTIONS_FD }])
-            .map_err(|error| broken(io::Error::other(error)))?;
+        command.fd_mappings(vec![FdMapping { parent_fd: read, child_fd: OPTIONS_FD }]).map_err(|error| broken(io::Error::other(error)))?;
         Ok(command)
     }
 
@@ -280,9 +278,19 @@ mod tests {
     #[test]
     fn versions_are_read_from_what_programs_say_of_themselves() {
         for (text, flavour, version, sandbox) in [
-            ("mariadb  Ver 15.1 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64) using  EditLine wrapper", Flavour::MariaDb, (10, 11, 19), true),
+            (
+                "mariadb  Ver 15.1 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64) using  EditLine wrapper",
+                Flavour::MariaDb,
+                (10, 11, 19),
+                true,
+            ),
             ("mariadb-dump  Ver 10.19 Distrib 10.11.7-MariaDB, for debian-linux-gnu (x86_64)", Flavour::MariaDb, (10, 11, 7), false),
-            ("mariadb from 11.4.2-MariaDB, client 15.2 for debian-linux-gnu (x86_64) using  EditLine wrapper", Flavour::MariaDb, (11, 4, 2), true),
+            (
+                "mariadb from 11.4.2-MariaDB, client 15.2 for debian-linux-gnu (x86_64) using  EditLine wrapper",
+                Flavour::MariaDb,
+                (11, 4, 2),
+                true,
+            ),
             ("mysqldump  Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL)", Flavour::MySql, (8, 0, 36), false),
             ("mysql  Ver 14.14 Distrib 5.7.44, for Linux (x86_64) using  EditLine wrapper", Flavour::MySql, (5, 7, 44), false),
         ] {
@@ -300,7 +308,10 @@ mod tests {
             ("ERROR 1045 (28000): Access denied for user 'x'@'y' (using password: YES)", Some(1045)),
             ("ERROR 1227 (42000) at line 32: Access denied; you need", Some(1227)),
             ("mariadb-dump: Got error: 1049: \"Unknown database 'x'\" when selecting the database", Some(1049)),
-            ("mariadb-dump: Error 1412: Table definition has changed, please retry transaction when dumping table `a` at row: 0", Some(1412)),
+            (
+                "mariadb-dump: Error 1412: Table definition has changed, please retry transaction when dumping table `a` at row: 0",
+                Some(1412),
+            ),
             ("something else", None),
         ] {
             assert_eq!(error_number(text), number, "{text}");

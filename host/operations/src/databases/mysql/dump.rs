@@ -89,7 +89,8 @@ impl<'a> MysqlDump<'a> {
         } else if self.before.has_history && dumper.version >= (10, 11, 0) {
             flags.push("--dump-history".to_owned());
         }
-        let per_table = |option: &str| self.without_rows.iter().map(|table| format!("--{option}={}.{table}", self.database)).collect::<Vec<_>>();
+        let per_table =
+            |option: &str| self.without_rows.iter().map(|table| format!("--{option}={}.{table}", self.database)).collect::<Vec<_>>();
         let whole = ["--".to_owned(), self.database.clone()];
         if self.without_rows.is_empty() {
             return vec![[flags.as_slice(), &whole].concat()];
@@ -130,7 +131,11 @@ impl<'a> MysqlDump<'a> {
         if objects.difference(&after.objects).is_none() {
             return Ok(());
         }
-        if after.objects == self.before.objects { Err(DatabaseError::Counts { what }) } else { Err(DatabaseError::Changed { message: what }) }
+        if after.objects == self.before.objects {
+            Err(DatabaseError::Counts { what })
+        } else {
+            Err(DatabaseError::Changed { message: what })
+        }
     }
 
     fn record(&self, objects: &Objects, rows: BTreeMap<String, u64>, notes: Vec<String>) -> DatabaseRecord {
@@ -179,7 +184,8 @@ pub(super) fn warnings(clients: &Clients, inventory: &Inventory) -> Vec<String> 
         let (own, server) = (dumper.flavour.title(), inventory.flavour().title());
         warnings.push(format!("{} is of {own}, the server is {server}: install the server's own client", dumper.name));
     } else if dumper.version.0 < inventory.version.0 {
-        warnings.push(format!("{} {}.{} is older than the server: install its own version", dumper.name, dumper.version.0, dumper.version.1));
+        warnings
+            .push(format!("{} {}.{} is older than the server: install its own version", dumper.name, dumper.version.0, dumper.version.1));
     }
     if inventory.has_history && (dumper.flavour == Flavour::MySql || dumper.version < (10, 11, 0)) {
         warnings.push("the history of system-versioned tables is not in the dump".to_owned());

@@ -55,7 +55,8 @@ fn parse_line(line: &str) -> Option<Grant> {
     }
     let (database, rest) = name(rest.strip_prefix("TABLE ").unwrap_or(rest))?;
     let (table, _) = name(rest.strip_prefix('.')?)?;
-    let privileges = without_columns(privileges).split(',').map(|word| word.trim().to_ascii_uppercase()).filter(|word| !word.is_empty()).collect();
+    let privileges =
+        without_columns(privileges).split(',').map(|word| word.trim().to_ascii_uppercase()).filter(|word| !word.is_empty()).collect();
     Some(Grant { privileges, database, table: (table != "*").then_some(table) })
 }
 

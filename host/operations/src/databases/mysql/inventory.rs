@@ -168,7 +168,8 @@ impl Inventory {
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        let loose: Vec<&str> = self.tables.iter().filter(|(_, (engine, _))| !is_transactional(engine)).map(|(name, _)| name.as_str()).collect();
+        let loose: Vec<&str> =
+            self.tables.iter().filter(|(_, (engine, _))| !is_transactional(engine)).map(|(name, _)| name.as_str()).collect();
         let mut warnings = Vec::new();
         if !loose.is_empty() {
             warnings.push(format!("not covered by the snapshot, as their engine has no transactions: {}", loose.join(", ")));

@@ -199,7 +199,8 @@ mod tests {
     use super::*;
 
     const MARIADB: &str = "CREATE TABLE `a` (\n  `t` text DEFAULT ';'\n);\nINSERT INTO `a` VALUES\n(1,'x\\n(y\\'),(\\\\',0x00),\n(2,'it''s;',NULL);\nUNLOCK TABLES;\n";
-    const MYSQL: &str = "INSERT INTO `o``dd` (`a`, `b`) VALUES (1,'('),(2,_binary '\\';\n'),(3,')');\nINSERT INTO `o``dd` (`a`, `b`) VALUES (4,'');\n";
+    const MYSQL: &str =
+        "INSERT INTO `o``dd` (`a`, `b`) VALUES (1,'('),(2,_binary '\\';\n'),(3,')');\nINSERT INTO `o``dd` (`a`, `b`) VALUES (4,'');\n";
     const BODY: &str = "DELIMITER ;;\nCREATE DEFINER=`r`@`%` PROCEDURE `p`()\nbegin\nINSERT INTO `a` VALUES (1);\nend ;;\nDELIMITER ;\n";
 
     /// All lines that begin a statement, and the rows; fed in pieces of `size`.

@@ -74,7 +74,9 @@ impl Job<'_> {
             self.create(&self.database)?;
         } else if (&present.charset, &present.collation) != (&self.record.charset, &self.record.collation) {
             let sql = format!("ALTER DATABASE {}{};", quoted(&self.database), self.character_set());
-            warnings.extend(self.query(&sql).err().map(|error| format!("the database's default character set stays {}: {error}", present.charset)));
+            warnings.extend(
+                self.query(&sql).err().map(|error| format!("the database's default character set stays {}: {error}", present.charset)),
+            );
         }
         let loaded = self.load_whole(&self.database, self.dump, false);
         let mut outcome = loaded.map_err(|error| self.undo(present.exists, error))?;
@@ -177,7 +179,9 @@ impl Job<'_> {
         let definers = self.load(database, dump, scratch)?;
         let mut outcome = self.compare(database, scratch)?;
         if definers > 0 {
-            outcome.warnings.push(format!("{definers} views, triggers, events or routines now run as the user that restored them, who may not act for their DEFINER"));
+            outcome.warnings.push(format!(
+                "{definers} views, triggers, events or routines now run as the user that restored them, who may not act for their DEFINER"
+            ));
         }
         Ok(outcome)
     }
@@ -265,7 +269,11 @@ impl Job<'_> {
         }
         let text = format!("CHECKSUM TABLE differs from the record for: {}", differing.join(", "));
         // The sum depends on how a version stores its rows.
-        if found.version == client::version_in(&self.record.server_version) { outcome.problems.push(text) } else { outcome.warnings.push(text) }
+        if found.version == client::version_in(&self.record.server_version) {
+            outcome.problems.push(text)
+        } else {
+            outcome.warnings.push(text)
+        }
         Ok(())
     }
 
@@ -281,7 +289,9 @@ impl Job<'_> {
         );
         // Who may not read the users cannot be told.
         let missing: Vec<String> = self.query(&sql).ok()?.into_iter().flatten().collect();
-        (!missing.is_empty()).then(|| format!("no such user on this server, though views, triggers, events or routines are defined by: {}", missing.join(", ")))
+        (!missing.is_empty()).then(|| {
+            format!("no such user on this server, though views, triggers, events or routines are defined by: {}", missing.join(", "))
+        })
     }
 
     fn create(&self, database: &str) -> Result<(), DatabaseError> {
@@ -307,7 +317,8 @@ impl Job<'_> {
         let found = Inventory::take(&self.clients, database, &self.describe(), &Cancel::default())?;
         let name = |name: &String| format!("{}.{}", quoted(database), quoted(name));
         let mut sql = String::from("SET FOREIGN_KEY_CHECKS = 0;\n");
-        let mut drop_all = |kind: &str, names: Vec<String>| names.iter().for_each(|name| sql.push_str(&format!("DROP {kind} IF EXISTS {name};\n")));
+        let mut drop_all =
+            |kind: &str, names: Vec<String>| names.iter().for_each(|name| sql.push_str(&format!("DROP {kind} IF EXISTS {name};\n")));
         drop_all("EVENT", found.event_names.iter().map(name).collect());
         drop_all("VIEW", found.view_names.iter().map(name).collect());
         drop_all("TABLE", found.tables.keys().map(name).collect());

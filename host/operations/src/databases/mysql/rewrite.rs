@@ -107,7 +107,12 @@ fn is_sandbox_line(text: &[u8]) -> bool {
 /// Whether the line is one of those on which the dumping program writes a definer.
 fn is_definition(text: &[u8], in_body: bool, begins: bool, after_algorithm: bool) -> bool {
     if in_body {
-        let heads: [&[u8]; 4] = [b"/*!50003 CREATE*/ /*!50017 DEFINER=", b"/*!50106 CREATE*/ /*!50117 DEFINER=", b"/*!50020 CREATE*/ /*!50017 DEFINER=", b"CREATE "];
+        let heads: [&[u8]; 4] = [
+            b"/*!50003 CREATE*/ /*!50017 DEFINER=",
+            b"/*!50106 CREATE*/ /*!50117 DEFINER=",
+            b"/*!50020 CREATE*/ /*!50017 DEFINER=",
+            b"CREATE ",
+        ];
         return begins && heads.iter().any(|head| text.starts_with(head));
     }
     after_algorithm && text.starts_with(b"/*!50013 DEFINER=")

@@ -59,7 +59,7 @@ impl Place {
 
     /// Everything that the issue asks to be the same after a restore.
     fn fingerprint(&self, database: &str) -> String {
-        let tables = self.server.sql(&format!("SELECT GROUP_CONCAT('`', TABLE_NAME, '`' ORDER BY 1) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}' AND TABLE_TYPE = 'BASE TABLE'"));
+        let tables = self.server.sql(&format!("SELECT GROUP_CONCAT('`', REPLACE(TABLE_NAME, '`', '``'), '`' ORDER BY TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}' AND TABLE_TYPE = 'BASE TABLE'"));
         let sums = self.server.sql(&format!("USE {database}; CHECKSUM TABLE {tables} EXTENDED"));
         let objects = self.server.sql(&format!(
             "SELECT TABLE_NAME, ENGINE, TABLE_COLLATION, AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}' ORDER BY 1;
@@ -150,7 +150,9 @@ fn a_password_with_every_awkward_character_works_over_tcp() {
     let literal = super::client::literal(PASSWORD);
     place.server.sql(&format!("CREATE USER 'awk#ward'@'%' IDENTIFIED BY {literal}; GRANT ALL ON awkward.* TO 'awk#ward'@'%'"));
     let port = place.server.port().to_string();
-    let with = |password: &str| place.connect(&[("socket", ""), ("host", "127.0.0.1"), ("port", &port), ("user", "awk#ward"), ("password", password)]);
+    let with = |password: &str| {
+        place.connect(&[("socket", ""), ("host", "127.0.0.1"), ("port", &port), ("user", "awk#ward"), ("password", password)])
+    };
     assert_eq!(dump(&*with(PASSWORD), &place.options()).unwrap().1.record.rows["t"], 1);
     let error = dump(&*with("wrong"), &place.options()).unwrap_err();
     assert!(matches!(error, DatabaseError::Connect { .. }), "{error}");
@@ -227,7 +229,8 @@ impl<F: FnMut()> Write for Disturbed<F> {
     }
 }
 
-const LARGE: &str = "CREATE TABLE a_large(id INT PRIMARY KEY, t TEXT); INSERT INTO a_large SELECT seq, REPEAT(MD5(seq), 20) FROM seq_1_to_30000;
+const LARGE: &str =
+    "CREATE TABLE a_large(id INT PRIMARY KEY, t TEXT); INSERT INTO a_large SELECT seq, REPEAT(MD5(seq), 20) FROM seq_1_to_30000;
     CREATE TABLE z_last(a INT); INSERT INTO z_last VALUES (1), (2);";
 
 #[test]

@@ -39,7 +39,11 @@ pub(super) fn online(source: &Path, copy: &Path, lock_wait: Duration, cancel: &C
         }
     }
     let copied: i64 = to.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(sqlite_error("read", copy))?;
-    if copied == pages { Ok(()) } else { Err(DatabaseError::Truncated { what: format!("{copied} of {pages} pages of {}", source.display()) }) }
+    if copied == pages {
+        Ok(())
+    } else {
+        Err(DatabaseError::Truncated { what: format!("{copied} of {pages} pages of {}", source.display()) })
+    }
 }
 
 /// Deletes the rows of the tables that `patterns` name. Deleted pages are overwritten with zeros.

@@ -12,8 +12,8 @@ mod text;
 pub use scratch::SqliteScratch;
 
 use super::{
-    DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, DumpSource, Engine, Preflight, ResolvedConnection, RestoreOutcome, RestoreTarget,
-    glob,
+    DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, DumpSource, Engine, Preflight, ResolvedConnection, RestoreOutcome,
+    RestoreTarget, glob,
 };
 use havun_model::{Cancel, DatabaseRecord, ScratchDatabase};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
@@ -248,7 +248,8 @@ fn count_rows(connection: &Connection) -> rusqlite::Result<std::collections::BTr
 }
 
 fn count_objects(connection: &Connection) -> rusqlite::Result<std::collections::BTreeMap<String, u64>> {
-    let mut statement = connection.prepare("SELECT type || 's', count(*) FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL GROUP BY type")?;
+    let mut statement =
+        connection.prepare("SELECT type || 's', count(*) FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL GROUP BY type")?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
     rows.map(|row| row.map(|(kind, count)| (if kind == "indexs" { "indexes".to_owned() } else { kind }, count))).collect()
 }

@@ -61,7 +61,8 @@ fn content(path: &Path) -> Result<Option<String>, DatabaseError> {
 }
 
 fn write_beside(folder: &Path, dump: DumpSource<'_>) -> Result<NamedTempFile, DatabaseError> {
-    let mut file = tempfile::Builder::new().prefix(".havun-restore-").tempfile_in(folder).map_err(DatabaseError::io("make a file in", folder))?;
+    let mut file =
+        tempfile::Builder::new().prefix(".havun-restore-").tempfile_in(folder).map_err(DatabaseError::io("make a file in", folder))?;
     dump(&mut file).map_err(DatabaseError::Source)?;
     file.flush().and_then(|()| file.as_file().sync_all()).map_err(DatabaseError::io("write", file.path()))?;
     Ok(file)
@@ -136,7 +137,9 @@ fn shut(path: &Path, wait: Duration) -> Result<(), DatabaseError> {
         old.execute_batch("BEGIN EXCLUSIVE; ROLLBACK")
     };
     match close() {
-        Err(error) if is_busy(&error) => Err(DatabaseError::Locked { database: format!("SQLite database {}", path.display()), waited: wait }),
+        Err(error) if is_busy(&error) => {
+            Err(DatabaseError::Locked { database: format!("SQLite database {}", path.display()), waited: wait })
+        }
         // Damaged, or no database: it is replaced all the same.
         _ => Ok(()),
     }

@@ -21,7 +21,8 @@ fn place() -> Place {
 
 impl Place {
     fn engine(&self) -> Box<dyn Engine> {
-        let literal = |name: &str, value: &str| Parameter { name: name.to_owned(), source: ParameterSource::Literal { value: value.to_owned() } };
+        let literal =
+            |name: &str, value: &str| Parameter { name: name.to_owned(), source: ParameterSource::Literal { value: value.to_owned() } };
         let planned = Planned { name: "main".to_owned(), engine: "sqlite".to_owned(), parameters: vec![literal("path", "app.sqlite")] };
         engine(ResolvedConnection::resolve(&planned, &BTreeMap::new(), self.folder.path()).unwrap()).unwrap()
     }
@@ -77,19 +78,24 @@ fn fill(database: &Connection) {
     database.execute_batch(EVERYTHING).unwrap();
     let names = ["it's; --", "NUL\0in it", "é😀\r\n", "", "X'00'"];
     for (n, name) in names.iter().enumerate() {
-        database.execute("INSERT INTO users(name, born, photo) VALUES(?1, ?2, ?3)", params![name, 0.1 * n as f64, &[0u8, 255, n as u8][..]]).unwrap();
+        database
+            .execute("INSERT INTO users(name, born, photo) VALUES(?1, ?2, ?3)", params![name, 0.1 * n as f64, &[0u8, 255, n as u8][..]])
+            .unwrap();
     }
     for real in [f64::INFINITY, f64::NEG_INFINITY, 1e300, 5e-324, -0.1, 1.0, 123_456_789.123_456_79] {
-        database.execute("INSERT INTO loose(rowid, a, b) VALUES(abs(random() % 1000000) + 10, ?1, CAST(X'ff00fe' AS TEXT))", [real]).unwrap();
+        database
+            .execute("INSERT INTO loose(rowid, a, b) VALUES(abs(random() % 1000000) + 10, ?1, CAST(X'ff00fe' AS TEXT))", [real])
+            .unwrap();
     }
     database.execute("INSERT INTO loose(rowid, a, b) VALUES(-5, ?1, NULL)", [i64::MIN]).unwrap();
-    database.execute_batch(
-        "INSERT INTO \"odd \"\"name\" VALUES('b', '1'), ('a', '2'); INSERT INTO shadowed VALUES('z', 'y'), ('a', 'b');
+    database
+        .execute_batch(
+            "INSERT INTO \"odd \"\"name\" VALUES('b', '1'), ('a', '2'); INSERT INTO shadowed VALUES('z', 'y'), ('a', 'b');
          INSERT INTO computed(a) VALUES(3), (4); INSERT INTO backwards VALUES(7, 'x'), (3, 'y');
          INSERT INTO posts VALUES(9, 1, 'hello world'); INSERT INTO search VALUES('the quick brown fox'); ANALYZE;
          DELETE FROM users WHERE id = 5;",
-    )
-    .unwrap();
+        )
+        .unwrap();
 }
 
 /// Everything that a reader can see, as text.
@@ -175,7 +181,9 @@ use crate::databases::FileOwner;
 fn a_dump_under_a_wal_writer_is_one_moment_of_it() {
     let place = place();
     let writer = place.open();
-    writer.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE a(x); CREATE TABLE b(x); INSERT INTO a VALUES(0); INSERT INTO b VALUES(0)").unwrap();
+    writer
+        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE a(x); CREATE TABLE b(x); INSERT INTO a VALUES(0); INSERT INTO b VALUES(0)")
+        .unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let stopped = &stop;
@@ -227,8 +235,12 @@ fn a_damaged_database_is_kept_but_called_a_problem() {
     let place = place();
     let database = place.open();
     database.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x TEXT); CREATE INDEX i ON t(x)").unwrap();
-    database.execute_batch("INSERT INTO t(x) VALUES('a'), ('b'); PRAGMA writable_schema = ON;
-        UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON t(id)' WHERE name = 'i'").unwrap();
+    database
+        .execute_batch(
+            "INSERT INTO t(x) VALUES('a'), ('b'); PRAGMA writable_schema = ON;
+        UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON t(id)' WHERE name = 'i'",
+        )
+        .unwrap();
     drop(database);
     let (_, binary, report) = dump(&*place.engine(), &place.options()).unwrap();
     assert!(!report.problems.is_empty());
@@ -241,12 +253,13 @@ fn a_damaged_database_is_kept_but_called_a_problem() {
 fn left_out_rows_are_in_neither_form_and_their_tables_are() {
     let place = place();
     let database = place.open();
-    database.execute_batch(
-        "CREATE TABLE sessions(id TEXT, payload TEXT); CREATE TABLE users(id INTEGER); CREATE TABLE log(x);
+    database
+        .execute_batch(
+            "CREATE TABLE sessions(id TEXT, payload TEXT); CREATE TABLE users(id INTEGER); CREATE TABLE log(x);
          CREATE TRIGGER gone AFTER DELETE ON sessions BEGIN INSERT INTO log VALUES('deleted'); END;
          INSERT INTO users VALUES(1); INSERT INTO sessions VALUES('s', 'very-secret-session')",
-    )
-    .unwrap();
+        )
+        .unwrap();
     let options = DumpOptions { exclude_rows: vec!["sess*".to_owned()], ..place.options() };
     let (sql, binary, report) = dump(&*place.engine(), &options).unwrap();
     for form in [&sql, &binary] {
@@ -277,7 +290,12 @@ fn a_restore_refuses_what_is_there_and_saves_it_before_it_replaces_it() {
 #[test]
 fn a_dump_that_is_cut_short_or_altered_replaces_nothing() {
     let place = place();
-    place.open().execute_batch("CREATE TABLE t(x); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9999) INSERT INTO t SELECT i FROM n").unwrap();
+    place
+        .open()
+        .execute_batch(
+            "CREATE TABLE t(x); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9999) INSERT INTO t SELECT i FROM n",
+        )
+        .unwrap();
     let (_, whole, report) = dump(&*place.engine(), &place.options()).unwrap();
     let present = fs::read(&place.path).unwrap();
     let mut altered = report.record.clone();

@@ -295,11 +295,8 @@ impl Shape {
         let mut statement = connection.prepare("SELECT name, upper(type), pk, hidden FROM pragma_table_xinfo(?1)")?;
         let all: Vec<(String, String, i64, i64)> =
             statement.query_map([table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect::<Result<_, _>>()?;
-        let without_rowid: bool = connection.query_row(
-            "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1",
-            [table],
-            |row| row.get(0),
-        )?;
+        let without_rowid: bool =
+            connection.query_row("SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1", [table], |row| row.get(0))?;
         let key_index: bool =
             connection.query_row("SELECT count(*) > 0 FROM pragma_index_list(?1) WHERE origin = 'pk'", [table], |row| row.get(0))?;
         let keys: Vec<&str> = all.iter().filter(|(_, _, key, _)| *key > 0).map(|(_, kind, ..)| kind.as_str()).collect();
