@@ -12,7 +12,7 @@ LC_ALL=C
 export LC_ALL
 
 root=$(CDPATH='' cd "$(dirname "$0")/.." && pwd -P)
-strategies="files laravel nodejs"
+strategies="files laravel laravel-package nodejs"
 target=wasm32-wasip2
 
 say() { printf '%s\n' "$*" >&2; }

@@ -7,7 +7,7 @@ macro_rules! builtins {
     };
 }
 
-builtins!("files", "laravel");
+builtins!("files", "laravel", "laravel-package", "nodejs");
 
 /// The component of the built-in strategy `id`.
 pub fn builtin(id: &str) -> Option<&'static [u8]> {

@@ -59,7 +59,8 @@ pub fn items(root: &dyn Tree, settings: &PackageSettings) -> Result<Vec<Item>> {
     if History::of(root) == History::Here {
         items.push(Item::git("history").because("every branch, tag and stash, and what a bundle loses"));
         // Neither is in a bundle.
-        for (name, path, reason) in [("lfs", ".git/lfs", "large files of Git LFS"), ("submodules", ".git/modules", "history of submodules")] {
+        for (name, path, reason) in [("lfs", ".git/lfs", "large files of Git LFS"), ("submodules", ".git/modules", "history of submodules")]
+        {
             if root.is_dir(path) {
                 items.push(Item::tree(name).at(path).because(reason));
             }
@@ -109,11 +110,16 @@ pub fn warnings(root: &dyn Tree, settings: &PackageSettings) -> Result<Vec<Strin
     match (names.is_empty(), settings.include_vault_passwords) {
         (true, _) => {}
         (false, true) => warnings.push(format!("{}: passwords of vaults are in the same backup as the vaults", names.join(", "))),
-        (false, false) => warnings.push(format!("{}: left out, so that the backup alone opens no vault; keep a copy elsewhere", names.join(", "))),
+        (false, false) => {
+            warnings.push(format!("{}: left out, so that the backup alone opens no vault; keep a copy elsewhere", names.join(", ")))
+        }
     }
     let lfs = root.text(".gitattributes").is_some_and(|text| text.contains("filter=lfs"));
     if lfs && !root.is_dir(".git/lfs") {
-        warnings.push(".gitattributes names Git LFS, but .git/lfs is missing: run `git lfs fetch --all`, or old versions of large files are not kept".to_owned());
+        warnings.push(
+            ".gitattributes names Git LFS, but .git/lfs is missing: run `git lfs fetch --all`, or old versions of large files are not kept"
+                .to_owned(),
+        );
     }
     Ok(warnings)
 }
