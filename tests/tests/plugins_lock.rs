@@ -75,7 +75,8 @@ fn every_strategy_has_a_component_and_every_component_a_strategy() {
     let locked: Vec<String> = lock().into_keys().collect();
     let mut components = files("plugins/wasm", ".wasm");
     components.sort();
-    let expected: Vec<String> = locked.iter().map(|id| format!("plugins/wasm/{id}.wasm")).collect();
+    let mut expected: Vec<String> = locked.iter().map(|id| format!("plugins/wasm/{id}.wasm")).collect();
+    expected.sort();
     assert_eq!(components, expected, "{HINT}");
     for id in &locked {
         assert!(root().join(format!("plugins/{id}/README.md")).is_file(), "plugins/{id} has no README.md");

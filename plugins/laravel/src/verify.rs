@@ -56,7 +56,7 @@ fn base64_len(text: &str) -> Option<usize> {
     let body = text.trim_end_matches('=');
     let padding = text.len() - body.len();
     let good = body.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'));
-    (good && text.len() % 4 == 0 && padding <= 2).then_some(body.len() * 3 / 4)
+    (good && text.len().is_multiple_of(4) && padding <= 2).then_some(body.len() * 3 / 4)
 }
 
 fn uploads(restored: &dyn Tree) -> Check {
