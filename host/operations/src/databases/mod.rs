@@ -308,10 +308,16 @@ pub enum DatabaseError {
         /// Why.
         why: String,
     },
+    /// A crash left a rollback journal, which only a connection that may write can play back.
+    #[error("{} was left within a transaction by a crash; open it once with its application, or run: sqlite3 {} .tables", path.display(), path.display())]
+    HotJournal {
+        /// The file.
+        path: PathBuf,
+    },
     /// SQLite says no.
-    #[error("{what} {}", path.display())]
+    #[error("cannot {what} {}", path.display())]
     Sqlite {
-        /// What was tried: "cannot read".
+        /// What was tried: "read".
         what: &'static str,
         /// The file.
         path: PathBuf,

@@ -37,7 +37,7 @@ const FLAGS: [&str; 10] = [
 pub(super) struct MysqlDump<'a> {
     engine: &'a Mysql,
     database: String,
-    clients: Clients,
+    pub(super) clients: Clients,
     before: Inventory,
     /// Tables whose rows are left out.
     without_rows: BTreeSet<String>,

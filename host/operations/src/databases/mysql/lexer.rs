@@ -108,11 +108,12 @@ impl Lexer {
         let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
         let known = self.line.len();
         self.line.extend_from_slice(bytes.get(..end).unwrap_or_default());
-        if self.begins && !self.in_body {
-            if let Some((table, length)) = insert_head(&self.line) {
-                self.begin_rows(table, length, take)?;
-                return Ok(length - known.min(length));
-            }
+        if self.begins
+            && !self.in_body
+            && let Some((table, length)) = insert_head(&self.line)
+        {
+            self.begin_rows(table, length, take)?;
+            return Ok(length - known.min(length));
         }
         if self.line.ends_with(b"\n") {
             self.end_line(take)?;

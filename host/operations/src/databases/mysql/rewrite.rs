@@ -84,13 +84,14 @@ impl Changer<'_> {
             return Ok(());
         }
         let after_algorithm = std::mem::replace(&mut self.after_algorithm, begins && text.starts_with(b"/*!50001 CREATE ALGORITHM="));
-        if self.changes.current_definer && is_definition(text, in_body, begins, after_algorithm) {
-            if let Some((before, after)) = around_definer(text) {
-                self.definers += 1;
-                self.put(before)?;
-                self.put(b"DEFINER=CURRENT_USER")?;
-                return self.put(after);
-            }
+        if self.changes.current_definer
+            && is_definition(text, in_body, begins, after_algorithm)
+            && let Some((before, after)) = around_definer(text)
+        {
+            self.definers += 1;
+            self.put(before)?;
+            self.put(b"DEFINER=CURRENT_USER")?;
+            return self.put(after);
         }
         self.put(text)
     }

@@ -1,6 +1,9 @@
 //! Against a real server.
 
-use super::super::{DatabaseError, DumpForm, DumpOptions, DumpReport, Engine, ResolvedConnection, RestoreOutcome, RestoreTarget, engine};
+use super::super::{
+    DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, Engine, ResolvedConnection, RestoreOutcome, RestoreTarget, engine,
+};
+use super::{Mysql, dump::MysqlDump};
 use havun_model::{Cancel, Connection, DatabaseRecord};
 use havun_tests::MariaDb;
 use std::{
@@ -30,14 +33,22 @@ fn place(database: &str) -> Place {
 }
 
 impl Place {
-    fn connect(&self, parameters: &[(&'static str, &str)]) -> Box<dyn Engine> {
+    fn resolve(&self, parameters: &[(&'static str, &str)]) -> ResolvedConnection {
         let mut overrides: BTreeMap<&'static str, Zeroizing<String>> = BTreeMap::new();
         let socket = self.server.socket().display().to_string();
         for (name, value) in [("socket", socket.as_str()), ("user", "root"), ("database", &self.database)].iter().chain(parameters) {
             overrides.insert(name, Zeroizing::new((*value).to_owned()));
         }
         let planned = Connection { name: "main".to_owned(), engine: "mariadb".to_owned(), parameters: Vec::new() };
-        engine(ResolvedConnection::resolve(&planned, &overrides, self.folder.path()).unwrap()).unwrap()
+        ResolvedConnection::resolve(&planned, &overrides, self.folder.path()).unwrap()
+    }
+
+    fn connect(&self, parameters: &[(&'static str, &str)]) -> Box<dyn Engine> {
+        engine(self.resolve(parameters)).unwrap()
+    }
+
+    fn mysql(&self) -> Mysql {
+        Mysql::new(self.resolve(&[])).unwrap()
     }
 
     fn root(&self) -> Box<dyn Engine> {
@@ -203,6 +214,23 @@ fn left_out_rows_leave_their_table_and_its_views() {
     assert_eq!((report.record.rows["cache"], report.record.rows["users"]), (0, 4));
     place.server.sql("DROP DATABASE left_out");
     restore(&*place.root(), &sql, &report.record, &place.target(None, false)).unwrap();
+    assert_eq!(place.sql("SELECT COUNT(*) FROM cached"), "0\n");
+}
+
+#[test]
+fn a_client_that_cannot_leave_rows_out_makes_two_passes() {
+    let place = place("two_passes");
+    place.sql(EVERYTHING);
+    place.sql("CREATE TRIGGER on_cache AFTER INSERT ON cache FOR EACH ROW INSERT INTO log VALUES (9)");
+    let engine = place.mysql();
+    let mut dump = MysqlDump::begin(&engine, "two_passes", &["cache".to_owned()], &Cancel::default()).unwrap();
+    dump.clients.dumper.version = (10, 5, 2);
+    let mut sql = Vec::new();
+    dump.write(SQL, &mut sql).unwrap();
+    let record = (Box::new(dump) as Box<dyn Dump>).finish().record;
+    assert_eq!((record.rows["cache"], record.rows["users"], record.objects["triggers"]), (0, 4, 2));
+    place.server.sql("DROP DATABASE two_passes");
+    restore(&*place.root(), &sql, &record, &place.target(None, false)).unwrap();
     assert_eq!(place.sql("SELECT COUNT(*) FROM cached"), "0\n");
 }
 

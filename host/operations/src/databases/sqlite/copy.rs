@@ -15,12 +15,14 @@ const PAGES: i32 = 1024;
 /// Copies the database at `source` to the new file `copy` as it stands at one moment, waiting at most `lock_wait`
 /// for a lock.
 pub(super) fn online(source: &Path, copy: &Path, lock_wait: Duration, cancel: &Cancel) -> Result<(), DatabaseError> {
-    let from = open_existing(source, lock_wait)?;
+    let opened = open_existing(source, lock_wait)?;
+    let from = opened.get().map_err(sqlite_error("open", source))?;
     let fault = |error: rusqlite::Error| match error {
         error if is_busy(&error) => DatabaseError::Locked { database: format!("SQLite database {}", source.display()), waited: lock_wait },
         error if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
             DatabaseError::NotADatabase { path: source.to_owned(), why: error.to_string() }
         }
+        error if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ReadOnly) => DatabaseError::HotJournal { path: source.to_owned() },
         error => sqlite_error("read", source)(error),
     };
     // The read transaction holds the state still, so that no writer makes the copy begin again; in WAL mode it
@@ -31,7 +33,7 @@ pub(super) fn online(source: &Path, copy: &Path, lock_wait: Duration, cancel: &C
     let mut to = Connection::open(copy).map_err(sqlite_error("make", copy))?;
     to.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").map_err(sqlite_error("make", copy))?;
     {
-        let backup = Backup::new(&from, &mut to).map_err(fault)?;
+        let backup = Backup::new(from, &mut to).map_err(fault)?;
         while backup.step(PAGES).map_err(fault)? != StepResult::Done {
             if cancel.is_cancelled() {
                 return Err(DatabaseError::Cancelled);

@@ -79,7 +79,7 @@ impl Engine for Sqlite {
 
     fn preflight(&self, _cancel: &Cancel) -> Result<Preflight, DatabaseError> {
         let source = open_existing(&self.path, Duration::ZERO)?;
-        let tables = match table_names(&source) {
+        let tables = match source.get().and_then(table_names) {
             Err(error) if is_busy(&error) => return Ok(self.busy_preflight()),
             tables => tables.map_err(sqlite_error("read", &self.path))?,
         };
@@ -178,13 +178,48 @@ fn stream_file(path: &Path, cancel: &Cancel, out: &mut dyn Write) -> Result<(), 
     if copied == size { Ok(()) } else { Err(DatabaseError::Truncated { what: format!("{copied} of {size} bytes of the copy") }) }
 }
 
+/// A database that exists, open for reading only.
+struct Source {
+    /// None only while it is dropped.
+    connection: Option<Connection>,
+    path: PathBuf,
+    /// The log and its shared memory are of our making.
+    tidy: bool,
+}
+
+impl Source {
+    fn get(&self) -> rusqlite::Result<&Connection> {
+        self.connection.as_ref().ok_or(rusqlite::Error::InvalidQuery)
+    }
+}
+
+impl Drop for Source {
+    /// Even a reader makes the files of a write-ahead log, and cannot remove them. A connection that may write does
+    /// so when it closes, unless somebody else has come to use them; it changes nothing in the database.
+    fn drop(&mut self) {
+        drop(self.connection.take());
+        if self.tidy && has_log(&self.path) {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            if let Ok(last) = Connection::open_with_flags(&self.path, flags) {
+                let _ = last.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+            }
+        }
+    }
+}
+
+fn has_log(path: &Path) -> bool {
+    restore::companion(path, "-wal").exists() || restore::companion(path, "-shm").exists()
+}
+
 /// Opens a database that exists, read-only. Nothing is created, whatever happens.
-fn open_existing(path: &Path, lock_wait: Duration) -> Result<Connection, DatabaseError> {
+fn open_existing(path: &Path, lock_wait: Duration) -> Result<Source, DatabaseError> {
     check_is_database(path)?;
+    let tidy = !has_log(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite_error("open", path))?;
-    connection.busy_timeout(lock_wait).map_err(sqlite_error("open", path))?;
-    Ok(connection)
+    let source = Source { connection: Some(connection), path: path.to_owned(), tidy };
+    source.get().and_then(|connection| connection.busy_timeout(lock_wait)).map_err(sqlite_error("open", path))?;
+    Ok(source)
 }
 
 fn check_is_database(path: &Path) -> Result<(), DatabaseError> {

@@ -52,7 +52,8 @@ fn content(path: &Path) -> Result<Option<String>, DatabaseError> {
         Ok(metadata) if metadata.len() == 0 => return Ok(None),
         Ok(_) => {}
     }
-    let tables = super::open_existing(path, Duration::ZERO).and_then(|old| table_names(&old).map_err(sqlite_error("read", path)));
+    let tables =
+        super::open_existing(path, Duration::ZERO).and_then(|old| old.get().and_then(table_names).map_err(sqlite_error("read", path)));
     Ok(match tables {
         Ok(tables) if tables.is_empty() => None,
         Ok(tables) => Some(format!("{} tables", tables.len())),
@@ -178,7 +179,7 @@ fn remove(stale: &Path) -> Result<(), DatabaseError> {
     }
 }
 
-fn companion(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn companion(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -230,6 +230,62 @@ fn a_missing_or_foreign_file_is_an_error_and_nothing_is_made() {
     assert_eq!(fs::read(&place.path).unwrap(), b"no database");
 }
 
+/// Names in the database's folder.
+fn beside(place: &Place) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(place.folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != "scratch");
+    names.sort();
+    names
+}
+
+#[test]
+fn a_dump_leaves_no_file_beside_the_database() {
+    for mode in ["WAL", "DELETE"] {
+        let place = place();
+        place.open().execute_batch(&format!("PRAGMA journal_mode = {mode}; CREATE TABLE t(x)")).unwrap();
+        assert_eq!(beside(&place), ["app.sqlite"], "{mode}");
+        let bytes = fs::read(&place.path).unwrap();
+        dump(&*place.engine(), &place.options()).unwrap();
+        place.engine().preflight(&Cancel::default()).unwrap();
+        assert_eq!((beside(&place), fs::read(&place.path).unwrap() == bytes), (vec!["app.sqlite".to_owned()], true), "{mode}");
+        assert_eq!(fs::read_dir(place.options().scratch_dir).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn what_a_killed_writer_left_in_the_log_is_in_the_dump() {
+    let place = place();
+    let writer = place.open();
+    writer.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    // As after kill -9: the files of a database that was never closed.
+    let killed = tempfile::tempdir().unwrap();
+    for name in ["app.sqlite", "app.sqlite-wal"] {
+        fs::copy(place.folder.path().join(name), killed.path().join(name)).unwrap();
+    }
+    let killed = Place { path: killed.path().join("app.sqlite"), folder: killed };
+    let before = ["app.sqlite", "app.sqlite-wal"].map(|name| fs::read(killed.folder.path().join(name)).unwrap());
+    assert_eq!(dump(&*killed.engine(), &killed.options()).unwrap().2.record.rows["t"], 1);
+    let after = ["app.sqlite", "app.sqlite-wal"].map(|name| fs::read(killed.folder.path().join(name)).unwrap());
+    assert!(before == after);
+}
+
+#[test]
+fn a_journal_left_by_a_crash_is_named_and_left_alone() {
+    let place = place();
+    let writer = place.open();
+    writer.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    writer.execute_batch("PRAGMA cache_size = 1; BEGIN; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 99999) INSERT INTO t SELECT i FROM n").unwrap();
+    let killed = tempfile::tempdir().unwrap();
+    for name in ["app.sqlite", "app.sqlite-journal"] {
+        fs::copy(place.folder.path().join(name), killed.path().join(name)).unwrap();
+    }
+    let killed = Place { path: killed.path().join("app.sqlite"), folder: killed };
+    let error = dump(&*killed.engine(), &killed.options()).unwrap_err();
+    assert!(matches!(error, DatabaseError::HotJournal { .. }), "{error:?}");
+    assert_eq!(beside(&killed), ["app.sqlite", "app.sqlite-journal"]);
+}
+
 #[test]
 fn a_damaged_database_is_kept_but_called_a_problem() {
     let place = place();
