@@ -1,6 +1,21 @@
 //! operations
 pub mod audit;
 pub mod databases;
+pub mod git;
 mod process;
 pub mod config;
 pub mod schedule;
+pub mod cleanup;
+pub mod context;
+pub mod error;
+pub mod export;
+pub mod init;
+pub mod list;
+pub mod logs;
+pub mod project;
+pub mod report;
+pub mod restore;
+pub mod run;
+pub mod selection;
+mod strategies;
+pub mod verify;

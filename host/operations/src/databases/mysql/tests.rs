@@ -244,10 +244,10 @@ struct Disturbed<F: FnMut()> {
 impl<F: FnMut()> Write for Disturbed<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes.extend_from_slice(bytes);
-        if self.bytes.len() > self.after {
-            if let Some(mut disturb) = self.disturb.take() {
-                disturb();
-            }
+        if self.bytes.len() > self.after
+            && let Some(mut disturb) = self.disturb.take()
+        {
+            disturb();
         }
         Ok(bytes.len())
     }
