@@ -60,6 +60,8 @@ need_target() {
 
 need
 need_target
+# The whole-program tests run the program itself.
+cargo build --locked --bin havun-backup
 cargo test --workspace --locked "$@"
 (cd sdk && cargo test --locked "$@")
 (cd plugins && cargo test --locked "$@")
