@@ -3,5 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test kit fails loudly")]
 
 mod mariadb;
+mod program;
 
 pub use mariadb::MariaDb;
+pub use program::{Called, Machine, copy_tree, program, tree_difference};

@@ -167,7 +167,12 @@ impl PreparedCleanup<'_> {
         self.outcome.stores.push(line);
     }
 
-    fn plan(&self, project: &ProjectConfig, name: &StoreName, line: &mut StoreCleanup) -> Result<Option<(Vault, CleanupPlan)>, OperationError> {
+    fn plan(
+        &self,
+        project: &ProjectConfig,
+        name: &StoreName,
+        line: &mut StoreCleanup,
+    ) -> Result<Option<(Vault, CleanupPlan)>, OperationError> {
         let cx = self.cx;
         let store = project::open_store(cx, &project.name, name)?;
         let vault = match project::open_vault(cx, &project.name, &store) {

@@ -15,7 +15,7 @@ use crate::{
     restore::FailedPath,
     selection::{self, SnapshotChoice},
 };
-use archive::{Archive, Append};
+use archive::{Append, Archive};
 use havun_model::{Outcome, ProjectName, SnapshotId};
 use havun_vault::{Contents, Entry, EntryKind, StoredSnapshot, Vault};
 use jiff::Timestamp;
@@ -225,7 +225,12 @@ fn add(
 
 /// The header says how long the content is, so nothing is written before all of it has proved readable: a file of one
 /// chunk waits in memory, a longer one is read twice.
-fn content(archive: &mut Archive<impl Write>, contents: &mut Contents<'_>, entry: &Entry, failed: &impl Fn(io::Error) -> Stop) -> Result<(), Stop> {
+fn content(
+    archive: &mut Archive<impl Write>,
+    contents: &mut Contents<'_>,
+    entry: &Entry,
+    failed: &impl Fn(io::Error) -> Stop,
+) -> Result<(), Stop> {
     if entry.chunks.len() <= 1 && entry.sparse.is_none() {
         let mut bytes = Vec::new();
         contents.write(entry, &mut bytes)?;

@@ -68,7 +68,9 @@ pub fn store_order(cx: &Context, project: &ProjectConfig, only: Option<&str>) ->
             return Err(OperationError::UnknownStore { name: text.to_owned(), nearest });
         }
         let used = project.stores.iter().find(|name| name.as_str() == text).cloned();
-        return used.map(|name| vec![name]).ok_or_else(|| OperationError::StoreNotUsed { project: project.name.clone(), store: text.to_owned() });
+        return used
+            .map(|name| vec![name])
+            .ok_or_else(|| OperationError::StoreNotUsed { project: project.name.clone(), store: text.to_owned() });
     }
     let first = primary(cx, project).cloned();
     let rest = project.stores.iter().filter(|name| Some(*name) != first.as_ref()).cloned();
@@ -167,7 +169,8 @@ pub fn open_or_create(
 pub fn first_open(cx: &Context, project: &ProjectConfig, order: &[StoreName]) -> Result<(OpenStore, Vault, Vec<String>), OperationError> {
     let mut errors = Vec::new();
     for name in order {
-        let opened = open_store(cx, &project.name, name).and_then(|store| open_vault(cx, &project.name, &store).map(|vault| (store, vault)));
+        let opened =
+            open_store(cx, &project.name, name).and_then(|store| open_vault(cx, &project.name, &store).map(|vault| (store, vault)));
         match opened {
             Ok((store, vault)) => {
                 let notes = errors.iter().map(|e: &OperationError| format!("passed over: {}", one_line(e))).collect();
@@ -224,7 +227,9 @@ pub(crate) fn vault_hint(error: &VaultError) -> Option<String> {
         VaultError::WrongKey { .. } => "name the right key at `identity` in [keys], or use the escrow key".to_owned(),
         VaultError::Locked { .. } => "wait until it has ended; --force takes over a lease whose holder is gone".to_owned(),
         VaultError::Store { source, .. } => return store_hint(source),
-        error if error.is_integrity() => "`havun-backup verify --read-data` names what is hit; another store may hold a whole copy".to_owned(),
+        error if error.is_integrity() => {
+            "`havun-backup verify --read-data` names what is hit; another store may hold a whole copy".to_owned()
+        }
         _ => return None,
     })
 }

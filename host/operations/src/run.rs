@@ -104,14 +104,14 @@ fn idle(cx: &Context, project: &ProjectConfig, options: &RunOptions) -> Option<R
 /// When the newest snapshot was begun: as the first store that opens has it, else as the audit database has it.
 fn last_commit(cx: &Context, project: &ProjectConfig) -> Option<Timestamp> {
     let order = project::store_order(cx, project, None).ok()?;
-    let stored = project::first_open(cx, project, &order).and_then(|(store, vault, _)| {
-        vault.snapshots().map_err(|e| project::vault_error(&project.name, &store.name, e))
-    });
+    let stored = project::first_open(cx, project, &order)
+        .and_then(|(store, vault, _)| vault.snapshots().map_err(|e| project::vault_error(&project.name, &store.name, e)));
     match stored {
         Ok(list) => list.snapshots.last().map(|s| s.snapshot.started_at),
         Err(_) => {
             let rows = cx.audit().ok()?.logs(Some(project.name.as_str()), 1000).ok()?;
-            let committed = rows.iter().find(|row| row.kind == "backup" && row.action == "run" && matches!(row.status.as_str(), "ok" | "partial"));
+            let committed =
+                rows.iter().find(|row| row.kind == "backup" && row.action == "run" && matches!(row.status.as_str(), "ok" | "partial"));
             committed?.started_at.parse().ok()
         }
     }

@@ -47,9 +47,7 @@ impl FromStr for Schedule {
             [minute, hour, day, month, week] => cron([minute, hour, day, month, week]),
             _ => Err("the number of words is wrong".to_owned()),
         };
-        parsed
-            .map(|schedule| Self { text: words.join(" "), ..schedule })
-            .map_err(|why| ScheduleError { text: text.to_owned(), why })
+        parsed.map(|schedule| Self { text: words.join(" "), ..schedule }).map_err(|why| ScheduleError { text: text.to_owned(), why })
     }
 }
 
@@ -277,7 +275,19 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_schedule() {
-        for text in ["", "daily", "daily 24:00", "daily 3", "daily +3:00", "weekly x 05:00", "* * * *", "60 0 * * *", "5-1 * * * *", "*/0 * * * *", "hourly"] {
+        for text in [
+            "",
+            "daily",
+            "daily 24:00",
+            "daily 3",
+            "daily +3:00",
+            "weekly x 05:00",
+            "* * * *",
+            "60 0 * * *",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "hourly",
+        ] {
             assert!(text.parse::<Schedule>().is_err(), "{text}");
         }
     }

@@ -35,7 +35,8 @@ pub fn choose<'a>(
         SnapshotChoice::Date(text) => of_day(project, snapshots, text, zone),
         SnapshotChoice::Id(prefix) => {
             let id = by_prefix(project, snapshots, std::iter::empty(), prefix)?;
-            let found = snapshots.iter().find(|s| s.id == id).ok_or_else(|| none(project, snapshots, format!("that begins with `{prefix}`")))?;
+            let found =
+                snapshots.iter().find(|s| s.id == id).ok_or_else(|| none(project, snapshots, format!("that begins with `{prefix}`")))?;
             Ok((found, partial_note(found)))
         }
     }

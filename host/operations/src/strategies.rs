@@ -33,7 +33,8 @@ pub fn resolve(cx: &Context, project: &ProjectConfig) -> Result<Arc<dyn Strategy
             nearest: nearest(&project.strategy, known),
         });
     };
-    let component = std::fs::read(&plugin.path).map_err(|source| OperationError::Io { doing: "cannot read", path: plugin.path.clone(), source })?;
+    let component =
+        std::fs::read(&plugin.path).map_err(|source| OperationError::Io { doing: "cannot read", path: plugin.path.clone(), source })?;
     let strategy = runtime.load(&component, &plugin.path.display().to_string()).map_err(|e| failed(Box::new(e)))?;
     match plugin.digest {
         Some(expected) if expected != strategy.digest() => {

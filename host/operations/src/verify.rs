@@ -157,7 +157,9 @@ fn verify_store(
             store.empty = true;
             Ok(())
         }
-        Err(error @ (OperationError::Interrupted | OperationError::NoSnapshot { .. } | OperationError::AmbiguousSnapshot { .. })) => Err(error),
+        Err(error @ (OperationError::Interrupted | OperationError::NoSnapshot { .. } | OperationError::AmbiguousSnapshot { .. })) => {
+            Err(error)
+        }
         Err(error) => {
             store.failure = Some(error.to_failure());
             Ok(())

@@ -3,10 +3,12 @@
 //! found again by the next session.
 
 mod content;
+mod json;
 mod leaves;
 mod stream;
 mod tree;
 
+pub use json::Pause;
 pub use stream::{StreamError, StreamProfile, StreamSummary};
 pub use tree::{TreeItemSummary, TreeSummary};
 
@@ -75,6 +77,7 @@ pub struct BackupSession<'v> {
     data: PackSink,
     session_chunks: HashSet<ChunkId>,
     state: tree::StateOutcome,
+    pause: json::Pause,
     stats: BackupStats,
     started: Instant,
 }
@@ -189,6 +192,7 @@ impl Vault {
             data: PackSink::new(parts, PackKind::Data),
             session_chunks: HashSet::new(),
             state: tree::StateOutcome::default(),
+            pause: Arc::new(std::thread::sleep),
             stats: BackupStats::default(),
             started: Instant::now(),
         })
@@ -224,6 +228,11 @@ impl BackupSession<'_> {
     /// The snapshot that this one is compared with.
     pub fn parent(&self) -> Option<&StoredSnapshot> {
         self.parent.as_ref()
+    }
+
+    /// Waits with `pause` before a JSON store that does not parse is read again; the default sleeps.
+    pub fn pause_with(&mut self, pause: Pause) {
+        self.pause = pause;
     }
 
     fn file_chunker(&self) -> Chunker {

@@ -43,7 +43,8 @@ pub(super) fn restore(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseT
 
 fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restored: &mut RestoredItem) -> Result<u64, String> {
     let record = prepared.stored.snapshot.items.get(item).ok_or("the snapshot does not know it")?;
-    let database = record.database.as_ref().ok_or_else(|| format!("the snapshot holds no whole dump of it: {}", record.problems.join("; ")))?;
+    let database =
+        record.database.as_ref().ok_or_else(|| format!("the snapshot holds no whole dump of it: {}", record.problems.join("; ")))?;
     let entry = dump_entry(prepared, record)?;
     let connection = connection(prepared, database, to)?;
     let engine = databases::engine(connection).map_err(|e| one_line(&e))?;
@@ -68,7 +69,12 @@ fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restore
 
 /// The manifest entry of the form that a restore reads.
 fn dump_entry(prepared: &PreparedRestore<'_>, record: &ItemRecord) -> Result<Entry, String> {
-    let path = record.paths.iter().find(|path| path.ends_with(".sqlite")).or_else(|| record.paths.first()).ok_or("the snapshot has no dump of it")?;
+    let path = record
+        .paths
+        .iter()
+        .find(|path| path.ends_with(".sqlite"))
+        .or_else(|| record.paths.first())
+        .ok_or("the snapshot has no dump of it")?;
     let entries = prepared.vault.entries(&prepared.stored.snapshot).map_err(|e| one_line(&e))?;
     for entry in entries {
         match entry {

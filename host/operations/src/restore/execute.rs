@@ -1,9 +1,6 @@
 //! Carrying out a planned restore: files, then histories, then databases, then the strategy's own steps.
 
-use super::{
-    FailedPath, PreparedRestore, RestoreOutcome, RestoredItem, databases, entries_in,
-    plan::Work,
-};
+use super::{FailedPath, PreparedRestore, RestoreOutcome, RestoredItem, databases, entries_in, plan::Work};
 use crate::{
     audit::LogEnd,
     context::new_run_id,
@@ -160,7 +157,9 @@ fn git(prepared: &PreparedRestore<'_>, item: &str, folder: &std::path::Path, out
 
 /// The strategy's steps make sense only where its whole tree is there.
 fn own_steps(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) {
-    let Some(strategy) = prepared.strategy.as_ref().filter(|_| prepared.selector.is_unfiltered() && prepared.target.is_dir()) else { return };
+    let Some(strategy) = prepared.strategy.as_ref().filter(|_| prepared.selector.is_unfiltered() && prepared.target.is_dir()) else {
+        return;
+    };
     let context = strategies::strategy_context(prepared.cx, prepared.project, &outcome.run_id);
     match strategy.after_restore(&context, &prepared.target) {
         Ok(steps) => outcome.steps = steps,

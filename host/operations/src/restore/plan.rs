@@ -154,7 +154,10 @@ fn named_databases(snapshot: &Snapshot, texts: &[String]) -> Result<BTreeMap<Str
         })?;
         if snapshot.items.get(item).is_none_or(|record| record.kind != "database") {
             let databases = snapshot.items.iter().filter(|(_, record)| record.kind == "database");
-            return Err(OperationError::UnknownItem { item: item.to_owned(), there_are: databases.map(|(name, _)| name.clone()).collect() });
+            return Err(OperationError::UnknownItem {
+                item: item.to_owned(),
+                there_are: databases.map(|(name, _)| name.clone()).collect(),
+            });
         }
         named.insert(item.to_owned(), target.to_owned());
     }
@@ -199,7 +202,8 @@ impl Planning<'_> {
         });
         for step in &plan.steps {
             let Some(folder) = beneath(&step.destination) else {
-                self.notes.push(format!("the strategy's destination for `{}` leads out of the target; it goes to its usual place", step.item));
+                self.notes
+                    .push(format!("the strategy's destination for `{}` leads out of the target; it goes to its usual place", step.item));
                 continue;
             };
             let place = self.target.join(&folder);
@@ -360,7 +364,8 @@ fn differs(path: &Path, entry: &havun_vault::Entry) -> Option<bool> {
         return None;
     }
     let meta = std::fs::symlink_metadata(path).ok().filter(|meta| !meta.is_dir())?;
-    let same = meta.is_file() && meta.len() == entry.size && (meta.mtime(), meta.mtime_nsec()) == (entry.mtime.secs, i64::from(entry.mtime.nanos));
+    let same =
+        meta.is_file() && meta.len() == entry.size && (meta.mtime(), meta.mtime_nsec()) == (entry.mtime.secs, i64::from(entry.mtime.nanos));
     Some(!same)
 }
 
@@ -372,7 +377,8 @@ fn avoid_collision(
     planning: &Planning<'_>,
     steps: &mut [StepView],
 ) -> Result<(), havun_vault::VaultError> {
-    let dumps: Vec<String> = selector.destinations.iter().filter(|(_, folder)| **folder == *Path::new("databases")).map(|(n, _)| n.clone()).collect();
+    let dumps: Vec<String> =
+        selector.destinations.iter().filter(|(_, folder)| **folder == *Path::new("databases")).map(|(n, _)| n.clone()).collect();
     if dumps.is_empty() {
         return Ok(());
     }
@@ -388,7 +394,10 @@ fn avoid_collision(
             }
             return Ok(());
         }
-        if entry.path.as_slice() > b"tree/databases".as_slice() && entry.path.starts_with(b"tree/") && !entry.path.starts_with(b"tree/databases") {
+        if entry.path.as_slice() > b"tree/databases".as_slice()
+            && entry.path.starts_with(b"tree/")
+            && !entry.path.starts_with(b"tree/databases")
+        {
             return Ok(());
         }
     }

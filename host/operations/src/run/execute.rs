@@ -11,10 +11,7 @@ use crate::{
     project::{self, OpenStore, vault_error},
 };
 use havun_model::{ItemRecord, Outcome, RetentionRecord, SnapshotStrategy, StoreName};
-use havun_vault::{
-    BackupOptions, Committed, SnapshotDraft, Vault, VaultError, replicate,
-    store::Promises,
-};
+use havun_vault::{BackupOptions, Committed, SnapshotDraft, Vault, VaultError, replicate, store::Promises};
 use std::collections::BTreeMap;
 
 /// zstd level of what is stored.
@@ -55,7 +52,8 @@ pub(super) fn execute(
 /// The primary must open; what is wrong with another store is for the report.
 fn open_stores(cx: &Context, project: &ProjectConfig, run: &mut ProjectRun) -> Result<(OpenStore, Vec<OpenStore>), OperationError> {
     let order = project::store_order(cx, project, None)?;
-    let (first, rest) = order.split_first().ok_or_else(|| OperationError::NoUsableStore { project: project.name.clone(), reasons: Vec::new() })?;
+    let (first, rest) =
+        order.split_first().ok_or_else(|| OperationError::NoUsableStore { project: project.name.clone(), reasons: Vec::new() })?;
     let primary = project::open_store(cx, &project.name, first)?;
     let mut replicas = Vec::new();
     for name in rest {
@@ -74,7 +72,8 @@ fn standing_warnings(cx: &Context, project: &ProjectConfig, vault: &Vault, prima
     let mut warnings = Vec::new();
     if vault.is_encrypted() != project.encryption {
         let made = if vault.is_encrypted() { "with" } else { "without" };
-        warnings.push(format!("the vault was made {made} encryption and stays so: `encryption` in [projects.{}] says otherwise", project.name));
+        warnings
+            .push(format!("the vault was made {made} encryption and stays so: `encryption` in [projects.{}] says otherwise", project.name));
     }
     if vault.is_encrypted() && cx.config.keys.escrow.is_empty() {
         warnings.push("there is no escrow key: without this host's key nobody can read these backups".to_owned());
@@ -109,6 +108,7 @@ fn back_up(
         progress: cx.progress(),
     };
     let mut session = vault.begin_backup(backup).map_err(failed)?;
+    session.pause_with(std::sync::Arc::clone(&cx.sleeper));
     run.parent = session.parent().map(|parent| parent.id);
     let stored = items::Items { cx, project, planned, store: &primary.name };
     run.items = stored.store_all(&mut session)?;

@@ -130,7 +130,9 @@ impl Old {
         let mut entries = Vec::new();
         for entry in vault.entries(snapshot)? {
             match entry {
-                Ok(Entry { path, kind: EntryKind::File, size, mtime, .. }) if path.starts_with(b"tree/") => entries.push((path, size, mtime)),
+                Ok(Entry { path, kind: EntryKind::File, size, mtime, .. }) if path.starts_with(b"tree/") => {
+                    entries.push((path, size, mtime))
+                }
                 Ok(_) => {}
                 Err(error) if error.is_integrity() => {}
                 Err(error) => return Err(error),
@@ -170,7 +172,8 @@ mod tests {
     fn new_changed_removed_and_unchanged_are_told_apart() {
         let time = |secs| Time { secs, nanos: 0 };
         let entries = [("tree/a", 1), ("tree/b/c", 2), ("tree/b.txt", 3), ("tree/z", 4)];
-        let mut old = Old { entries: entries.iter().map(|(p, n)| (p.as_bytes().to_vec(), *n, time(*n as i64))).collect(), at: 0, passed: 0 };
+        let mut old =
+            Old { entries: entries.iter().map(|(p, n)| (p.as_bytes().to_vec(), *n, time(*n as i64))).collect(), at: 0, passed: 0 };
         let mut change = ExpectedChange::default();
         for (path, size) in [("tree/a", 1), ("tree/b/c", 9), ("tree/new", 5)] {
             let before = old.advance(path.as_bytes());

@@ -1,6 +1,7 @@
 //! Reading files: small ones many at a time, large ones piece by piece. Runs on several threads; each job answers on
 //! a channel of its own, so that the answers are taken in path order whatever the threads do.
 
+use super::json;
 use crate::{
     chunk::{Chunker, chunk_id},
     cut::Cutter,
@@ -17,13 +18,13 @@ use std::{
     ops::Range,
     os::fd::BorrowedFd,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// A file that changes while it is read is read this many times before it is stored as torn.
 const ATTEMPTS: u32 = 3;
 /// A batch of small files is answered when it holds this many bytes.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 512 << 10;
 
 /// One file, link, folder or device to read.
 pub(super) struct ToRead {
@@ -78,6 +79,8 @@ pub(super) struct Read {
     pub chunk: Option<(ChunkId, Option<Range<usize>>)>,
     pub read_at: Instant,
     pub bytes: u64,
+    /// What is wrong with it although it held still; it is marked torn then.
+    pub fault: Option<String>,
 }
 
 /// Why a file was not read.
@@ -98,6 +101,10 @@ pub(super) struct Reader<'a> {
     pub owners: &'a Owners,
     /// Buffers of batches that have been taken.
     pub spare: Receiver<Vec<u8>>,
+    /// By number of the item: whether its files must parse as JSON.
+    pub json: &'a [bool],
+    /// Waits before such a file is read again.
+    pub pause: &'a (dyn Fn(Duration) + Send + Sync),
 }
 
 /// A large file's end.
@@ -157,7 +164,7 @@ impl Reader<'_> {
     }
 
     fn batch(&self) -> Batch {
-        let mut arena = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH_BYTES));
+        let mut arena = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH_BYTES + BATCH_BYTES));
         arena.clear();
         Batch { arena, files: Vec::new() }
     }
@@ -165,12 +172,22 @@ impl Reader<'_> {
     /// A file of one chunk at most, or anything but a file. `None` when it has grown beyond that.
     fn small(&self, file: &ToRead, arena: &mut Vec<u8>) -> Result<Option<ReadFile>, Broken> {
         let start = arena.len();
-        let mut attempt = 1;
+        let (mut attempt, mut parsed) = (1, 1);
         loop {
             arena.truncate(start);
             let outcome = self.read_small(file, arena, attempt == ATTEMPTS);
             match outcome {
                 Ok(Small::Read(mut read)) => {
+                    if self.must_parse(file, &read.entry)
+                        && let Some(fault) = json::fault(arena.get(start..).unwrap_or_default())
+                    {
+                        if self.may_try_again(&mut parsed) {
+                            attempt = 1;
+                            continue;
+                        }
+                        read.entry.torn = true;
+                        read.fault = Some(fault);
+                    }
                     self.settle(&mut read, arena, start)?;
                     return Ok(Some(file.answer(Ok(*read))));
                 }
@@ -185,6 +202,20 @@ impl Reader<'_> {
                 }
             }
         }
+    }
+
+    fn must_parse(&self, file: &ToRead, entry: &Entry) -> bool {
+        self.json.get(file.item).copied().unwrap_or(false) && json::applies(entry)
+    }
+
+    /// Waits, unless a file that does not parse has been read often enough.
+    fn may_try_again(&self, attempt: &mut u32) -> bool {
+        if *attempt >= json::ATTEMPTS || self.cancel.is_cancelled() {
+            return false;
+        }
+        (self.pause)(json::pause_after(*attempt));
+        *attempt += 1;
+        true
     }
 
     /// Names the chunk and drops bytes that the vault has.
@@ -208,7 +239,7 @@ impl Reader<'_> {
         let read_at = Instant::now();
         if file.stat.kind != EntryKind::File {
             let entry = describe(self.root, &file.rel, &file.stat, None, self.owners)?;
-            return Ok(Small::Read(Box::new(Read { entry, stat: file.stat.clone(), chunk: None, read_at, bytes: 0 })));
+            return Ok(Small::Read(Box::new(Read { entry, stat: file.stat.clone(), chunk: None, read_at, bytes: 0, fault: None })));
         }
         let OpenedFile { file: mut open, stat } = open_file(self.root, &file.rel)?;
         let mut entry = describe(self.root, &file.rel, &stat, Some(&open), self.owners)?;
@@ -234,7 +265,7 @@ impl Reader<'_> {
         if !still {
             torn(&mut entry, bytes);
         }
-        Ok(Small::Read(Box::new(Read { entry, stat, chunk: None, read_at, bytes })))
+        Ok(Small::Read(Box::new(Read { entry, stat, chunk: None, read_at, bytes, fault: None })))
     }
 
     fn large(&self, job: &Job, file: &ToRead, cutter: &mut Cutter<'_>) -> Result<(), Broken> {
@@ -250,11 +281,18 @@ impl Reader<'_> {
     }
 
     fn stream_large(&self, job: &Job, file: &ToRead, cutter: &mut Cutter<'_>) -> Result<Read, Broken> {
-        let mut attempt = 1;
+        let (mut attempt, mut parsed) = (1, 1);
         loop {
             let read_at = Instant::now();
             let OpenedFile { file: open, stat } = open_file(self.root, &file.rel).map_err(Broken::Source)?;
             let mut entry = describe(self.root, &file.rel, &stat, Some(&open), self.owners).map_err(Broken::Source)?;
+            let fault = match self.must_parse(file, &entry) {
+                true => json::fault_of(&open).map_err(Broken::Source)?,
+                false => None,
+            };
+            if fault.is_some() && self.may_try_again(&mut parsed) {
+                continue;
+            }
             let streamed = self.stream(job, &open, entry.sparse.as_deref(), cutter)?;
             let after = stat_of(&open).map_err(Broken::Source)?;
             let still = after.is_still(&stat) && streamed.bytes == entry.stored_size();
@@ -262,8 +300,9 @@ impl Reader<'_> {
                 if !still {
                     torn(&mut entry, streamed.bytes);
                 }
+                entry.torn |= fault.is_some();
                 entry.sha256 = streamed.sha256;
-                return Ok(Read { entry, stat, chunk: None, read_at, bytes: streamed.bytes });
+                return Ok(Read { entry, stat, chunk: None, read_at, bytes: streamed.bytes, fault });
             }
             attempt += 1;
             send(job, Answer::Restart)?;

@@ -27,13 +27,13 @@ use std::{
 };
 
 /// Files go to the readers in jobs of about this many bytes …
-const JOB_BYTES: u64 = 1 << 20;
+const JOB_BYTES: u64 = 512 << 10;
 /// … and at most this many files.
 const JOB_FILES: usize = 256;
 /// Unchanged files are taken over this many at a time.
 const ROWS: usize = 2048;
 /// Jobs and batches that wait for the session's thread; bounds the memory of what was read too early.
-const AHEAD: usize = 4;
+const AHEAD: usize = 3;
 /// Problems kept for one item; the rest are counted.
 const KEPT_PROBLEMS: usize = 200;
 /// Where the tree stands in a manifest.
@@ -118,6 +118,8 @@ impl BackupSession<'_> {
         let root_handle = walk.root_handle();
         let (known, cancel) = (Arc::clone(&self.known), self.options.cancel.clone());
         let whole_below = u64::from(self.vault.info.chunking.files.whole_below);
+        let json: Vec<bool> = items.iter().map(|(_, item)| item.json).collect();
+        let pause = Arc::clone(&self.pause);
         let result = std::thread::scope(|scope| {
             let (jobs, job_queue) = bounded::<Job>(threads);
             let (slots, slot_queue) = bounded::<Slot>(AHEAD);
@@ -125,9 +127,10 @@ impl BackupSession<'_> {
             for _ in 0..threads {
                 let spare = spare.clone();
                 let (queue, known, chunker, cancel, root) = (job_queue.clone(), &*known, &chunker, &cancel, &root_handle);
+                let (json, pause) = (json.as_slice(), &*pause);
                 scope.spawn(move || {
                     let root = std::os::fd::AsFd::as_fd(root);
-                    Reader { root, known, chunker, whole_below, cancel, owners: Owners::of_host(), spare }.run(&queue);
+                    Reader { root, known, chunker, whole_below, cancel, owners: Owners::of_host(), spare, json, pause }.run(&queue);
                 });
             }
             drop(job_queue);
@@ -239,7 +242,7 @@ impl Planner<'_> {
         if self.files.is_empty() {
             return Ok(());
         }
-        let (answers, queue) = bounded(2);
+        let (answers, queue) = bounded(1);
         self.bytes = 0;
         self.slots.send(Slot::Work(queue)).map_err(|_| Hung)?;
         self.jobs.send(Job { files: std::mem::take(&mut self.files), answers }).map_err(|_| Hung)
@@ -367,7 +370,8 @@ impl<'s, 'v> Assembler<'s, 'v> {
         let position = self.session.manifest.entry(&entry)?;
         self.session.stats.bytes_read += read.bytes;
         if entry.torn {
-            self.problem(file.item, &file.rel, "it kept changing while it was read; stored as it was read last");
+            let changing = "it kept changing while it was read; stored as it was read last";
+            self.problem(file.item, &file.rel, read.fault.as_deref().unwrap_or(changing));
         } else {
             let row = StateRow::of(&read.stat, file.link, position);
             let read_at = self.moment(read.read_at);
