@@ -281,9 +281,8 @@ fn beneath_root(root: &dyn Tree, path: &str) -> Option<String> {
 fn other_sqlite_files(root: &dyn Tree, exclude: &[String], found: &mut Databases) -> Result<()> {
     let own = ["vendor", "node_modules", ".git", "storage/framework"];
     let skip: Vec<&str> = own.into_iter().chain(exclude.iter().map(String::as_str)).collect();
-    for path in sqlite_files(root, &skip)? {
-        let uploaded = ["storage/", "public/"].iter().any(|folder| path.starts_with(folder));
-        if found.sqlite.contains(&path) || uploaded && !root.is_file(&format!("{path}-wal")) {
+    for path in sqlite_files(root, &skip, &["storage", "public"])? {
+        if found.sqlite.contains(&path) {
             continue;
         }
         let name = item_name("sqlite", &path.replace('/', "-"));

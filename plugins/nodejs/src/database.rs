@@ -206,22 +206,10 @@ fn engine(project: &Project<'_>, listed: Option<&ConnectionInfo>) -> String {
 fn other_sqlite_files(root: &dyn Tree, settings: &NodeSettings, found: &mut Databases) -> Result<()> {
     let skip: Vec<&str> =
         ["**/node_modules", ".git", ".next", ".nuxt"].into_iter().chain(settings.exclude.iter().map(String::as_str)).collect();
-    let mut paths = sqlite_files(root, &skip)?;
-    for log in root.find(&["**/*-wal"], &skip, 100)? {
-        let path = log.path.trim_end_matches("-wal").to_owned();
-        if root.is_file(&path) && !paths.contains(&path) {
-            paths.push(path);
-        }
-    }
-    for path in paths {
-        let folders = UPLOADS.iter().copied().chain(settings.uploads.iter().map(String::as_str));
-        let uploaded = folders
-            .map(|folder| folder.trim_end_matches('/'))
-            .any(|folder| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
-        if !uploaded || root.is_file(&format!("{path}-wal")) {
-            let name = item_name("sqlite", &path.replace('/', "-"));
-            found.sqlite_file(&name, &name, path.clone(), format!("{path} is a SQLite database"));
-        }
+    let uploads: Vec<&str> = UPLOADS.into_iter().chain(settings.uploads.iter().map(String::as_str)).collect();
+    for path in sqlite_files(root, &skip, &uploads)? {
+        let name = item_name("sqlite", &path.replace('/', "-"));
+        found.sqlite_file(&name, &name, path.clone(), format!("{path} is a SQLite database"));
     }
     Ok(())
 }
