@@ -122,28 +122,29 @@ pub fn detection(found: guest::Detection) -> Result<Detection, Refusal> {
 pub fn backup_plan(plan: guest::BackupPlan) -> Result<BackupPlan, Refusal> {
     bounded("items", &plan.items, MAX_ITEMS)?;
     let mut names = BTreeSet::new();
+    let mut warnings = lines("warnings", &plan.warnings)?;
     let mut items = Vec::with_capacity(plan.items.len());
     for item in plan.items {
-        let item = plan_item(item)?;
+        let item = plan_item(item, &mut warnings)?;
         if !names.insert(item.name.clone()) {
             return Err(format!("two items are named `{}`", item.name));
         }
         items.push(item);
     }
-    Ok(BackupPlan { items, warnings: lines("warnings", &plan.warnings)? })
+    Ok(BackupPlan { items, warnings })
 }
 
-fn plan_item(item: guest::Item) -> Result<PlanItem, Refusal> {
+fn plan_item(item: guest::Item, warnings: &mut Vec<String>) -> Result<PlanItem, Refusal> {
     let name = ItemName::new(text::line(&item.name, 80)).map_err(|source| source.to_string())?;
     let reason = line(&item.reason);
-    let kind = item_kind(item).map_err(|what| format!("item `{name}`: {what}"))?;
+    let kind = item_kind(item, warnings).map_err(|what| format!("item `{name}`: {what}"))?;
     Ok(PlanItem { name, kind, reason })
 }
 
-fn item_kind(item: guest::Item) -> Result<ItemKind, Refusal> {
+fn item_kind(item: guest::Item, warnings: &mut Vec<String>) -> Result<ItemKind, Refusal> {
     match item.kind.as_str() {
         "tree" => tree_item(item).map(ItemKind::Tree),
-        "database" => database_item(item).map(ItemKind::Database),
+        "database" => database_item(item, warnings).map(ItemKind::Database),
         "git" => Ok(ItemKind::Git(GitItem { path: planned(&item.path)? })),
         "generated" => generated_item(&item).map(ItemKind::Generated),
         other => Err(format!("this program knows no kind {} (version {} of havun:backup)", quoted(other), inspect::OFFERED)),
@@ -171,16 +172,16 @@ fn generated_item(item: &guest::Item) -> Result<GeneratedItem, Refusal> {
     Ok(GeneratedItem { file_name, media_type: text::line(media_type, 120) })
 }
 
-fn database_item(item: guest::Item) -> Result<DatabaseItem, Refusal> {
+fn database_item(item: guest::Item, warnings: &mut Vec<String>) -> Result<DatabaseItem, Refusal> {
     let Some(connection) = item.connection else { return Err("a database needs a connection".to_owned()) };
     bounded("tables without rows", &item.exclude_rows, globs::MAX_GLOBS)?;
     if let Some(bad) = item.exclude_rows.iter().find(|table| table.is_empty() || table.len() > 256 || text::has_control(table)) {
         return Err(format!("{} is not a name of a table", quoted(bad)));
     }
-    Ok(DatabaseItem { connection: self::connection(connection)?, exclude_rows: item.exclude_rows })
+    Ok(DatabaseItem { connection: self::connection(connection, warnings)?, exclude_rows: item.exclude_rows })
 }
 
-fn connection(connection: guest::Connection) -> Result<Connection, Refusal> {
+fn connection(connection: guest::Connection, warnings: &mut Vec<String>) -> Result<Connection, Refusal> {
     if connection.name.is_empty() || connection.name.len() > 64 || text::has_control(&connection.name) {
         return Err(format!("{} is not a name of a connection", quoted(&connection.name)));
     }
@@ -193,12 +194,31 @@ fn connection(connection: guest::Connection) -> Result<Connection, Refusal> {
         if !names.insert(given.name.clone()) {
             return Err(format!("the parameter {} is given twice", quoted(&given.name)));
         }
-        parameters.push(parameter(given, &connection.engine)?);
+        if let Some(why) = withheld(&given, &connection.engine) {
+            let name = &connection.name;
+            warnings.push(format!("connection `{name}`: {why}; say it under [projects.NAME.databases.{name}]"));
+            continue;
+        }
+        parameters.push(parameter(given)?);
     }
     Ok(Connection { name: connection.name, engine: connection.engine, parameters })
 }
 
-fn parameter(given: guest::Parameter, engine: &str) -> Result<Parameter, Refusal> {
+/// Why a literal is not taken over: it may be a secret, which a plan never holds, or lead to another project's
+/// database. The operator can say it in the configuration instead; without it the dump fails.
+fn withheld(given: &guest::Parameter, engine: &str) -> Option<String> {
+    if given.source != "literal" {
+        return None;
+    }
+    if SECRET.contains(&given.name.as_str()) {
+        return Some(format!("its `{}` stands in the project and may hold a secret, which a plan never does", given.name));
+    }
+    let is_file = given.name == "path" || (given.name == "database" && engine == "sqlite");
+    let refused = paths::check_planned(&given.value).err().filter(|_| is_file);
+    refused.map(|source| source.to_string())
+}
+
+fn parameter(given: guest::Parameter) -> Result<Parameter, Refusal> {
     if !PARAMETERS.contains(&given.name.as_str()) {
         return Err(format!("{} is not a parameter of a connection", quoted(&given.name)));
     }
@@ -206,22 +226,11 @@ fn parameter(given: guest::Parameter, engine: &str) -> Result<Parameter, Refusal
         return Err(format!("the parameter `{}` is too long or holds control characters", given.name));
     }
     let source = match given.source.as_str() {
-        "literal" => literal(&given.name, given.value, engine)?,
+        "literal" => ParameterSource::Literal { value: given.value },
         "variable" => variable(given.file, given.value, given.syntax)?,
         other => return Err(format!("{} is not a source of a parameter", quoted(other))),
     };
     Ok(Parameter { name: given.name, source })
-}
-
-/// A literal file must lie in the project: another project's database is none of its business.
-fn literal(name: &str, value: String, engine: &str) -> Result<ParameterSource, Refusal> {
-    if SECRET.contains(&name) {
-        return Err(format!("the parameter `{name}` may hold a secret: name the variable that holds it"));
-    }
-    if name == "path" || (name == "database" && engine == "sqlite") {
-        planned(&value)?;
-    }
-    Ok(ParameterSource::Literal { value })
 }
 
 fn variable(file: String, variable: String, syntax: String) -> Result<ParameterSource, Refusal> {

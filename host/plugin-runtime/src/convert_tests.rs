@@ -83,11 +83,28 @@ fn names_and_kinds_are_held_to_what_the_host_knows() {
 }
 
 #[test]
-fn a_database_outside_the_project_and_a_given_secret_are_refused() {
-    refused(vec![database("sqlite", vec![parameter("path", "literal", "", "/var/www/other/db.sqlite")])], "absolute");
-    refused(vec![database("sqlite", vec![parameter("database", "literal", "", "../other.sqlite")])], "`..`");
-    refused(vec![database("mysql", vec![parameter("password", "literal", "", "hunter2")])], "secret");
-    refused(vec![database("", vec![parameter("url", "literal", "", "mysql://u:p@h/d")])], "secret");
+fn a_given_secret_and_a_database_outside_the_project_are_withheld_with_a_warning() {
+    for (engine, name, value) in [
+        ("mysql", "password", "hunter2"),
+        ("", "url", "mysql://u:hunter2@h/d"),
+        ("sqlite", "path", "/var/www/other/db.sqlite"),
+        ("sqlite", "database", "../other.sqlite"),
+    ] {
+        let plan = plan(vec![database(engine, vec![parameter(name, "literal", "", value)])]).unwrap();
+        let ItemKind::Database(item) = &plan.items[0].kind else { panic!("a database") };
+        assert!(item.connection.parameters.is_empty(), "{name}");
+        assert!(
+            plan.warnings[1].contains("[projects.NAME.databases.main]") && !plan.warnings[1].contains("hunter2"),
+            "{:?}",
+            plan.warnings
+        );
+    }
+    let inside = plan(vec![database("sqlite", vec![parameter("path", "literal", "", "database/database.sqlite")])]).unwrap();
+    assert_eq!(inside.warnings.len(), 1);
+}
+
+#[test]
+fn a_connection_is_held_to_what_the_host_knows() {
     refused(vec![database("mysql", vec![parameter("user", "variable", "../.env", "DB_USER")])], "`..`");
     refused(vec![database("mysql", vec![parameter("user", "variable", "", "DB_USER")])], "needs the file");
     refused(vec![database("mysql", vec![parameter("user", "shell", "", "whoami")])], "source");

@@ -159,13 +159,3 @@ fn the_component_says_what_it_is() {
     assert_eq!((info.id.as_str(), info.version.as_str()), ("unruly", "1.0.0"));
     assert_eq!(info.title, "Does \u{fffd}[2Jwhat it is told");
 }
-
-#[test]
-fn the_built_in_strategies_load() {
-    let bench = bench(Limits::default());
-    for id in havun_plugin_runtime::builtin_ids() {
-        let wasm = havun_plugin_runtime::builtin(id).unwrap();
-        assert_eq!(bench.runtime.load(wasm, id).unwrap().info().id, id);
-    }
-    assert!(havun_plugin_runtime::builtin("nobody").is_none());
-}
