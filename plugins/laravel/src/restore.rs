@@ -6,16 +6,9 @@ use havun_backup_sdk::{
     project_files::{LinkTarget, link_target},
 };
 
-/// Folders that the framework does not make by itself.
-const FOLDERS: [&str; 7] = [
-    "bootstrap/cache",
-    "storage/app/public",
-    "storage/framework/cache/data",
-    "storage/framework/sessions",
-    "storage/framework/testing",
-    "storage/framework/views",
-    "storage/logs",
-];
+/// Folders without which the framework does not start. All others come back only if they were there.
+const FOLDERS: [&str; 5] =
+    ["bootstrap/cache", "storage/framework/cache", "storage/framework/sessions", "storage/framework/views", "storage/logs"];
 
 /// Every item back to where it was, with the commands around it.
 pub fn plan(cx: &Context<LaravelSettings>, items: &[StoredItem]) -> RestorePlan {

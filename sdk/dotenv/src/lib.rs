@@ -16,7 +16,7 @@ pub mod laravel;
 mod node;
 mod phpdotenv;
 
-use std::{fmt, str::FromStr};
+use std::{collections::HashMap, fmt, str::FromStr};
 
 /// Whose rules a file follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub enum Fault {
     UnexpectedEscape,
     /// A quote that is never closed.
     MissingClosingQuote,
-    /// Matching it would take unreasonably long; no real file does.
+    /// Reading it would take unreasonable time or memory; no real file does.
     TooComplex,
 }
 
@@ -98,7 +98,7 @@ impl fmt::Display for DotenvError {
             Fault::UnexpectedWhitespace => "text after a blank or after the closing quote; a value with blanks needs quotes",
             Fault::UnexpectedEscape => "an unexpected escape sequence in double quotes",
             Fault::MissingClosingQuote => "a missing closing quote",
-            Fault::TooComplex => "an entry that takes too long to read",
+            Fault::TooComplex => "an entry that takes unreasonable time or memory to read",
         };
         write!(f, "line {}: {what}", self.line)
     }
@@ -124,10 +124,39 @@ pub fn get<'e>(entries: &'e [(String, String)], name: &str) -> Option<&'e str> {
     entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// Sets `name`, in its old place when it has one.
-fn set(entries: &mut Vec<(String, String)>, name: &str, value: String) {
-    match entries.iter_mut().find(|(key, _)| key == name) {
-        Some(entry) => entry.1 = value,
-        None => entries.push((name.to_owned(), value)),
+/// Most bytes of all values together: references to references can double a value on each line.
+const MAX_BYTES: usize = 16 << 20;
+/// Most bytes that putting references in their places may move.
+const MAX_MOVED: usize = 1 << 30;
+
+/// Variables while a file is read: each name once, in the order of its first appearance.
+#[derive(Default)]
+struct Variables {
+    entries: Vec<(String, Option<String>)>,
+    places: HashMap<String, usize>,
+    bytes: usize,
+    moved: usize,
+}
+
+impl Variables {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.entries.get(*self.places.get(name)?)?.1.as_deref()
+    }
+
+    /// Sets or unsets `name`.
+    fn set(&mut self, name: String, value: Option<String>) -> Result<(), Fault> {
+        self.bytes += value.as_ref().map_or(0, String::len);
+        match self.places.get(&name).and_then(|place| self.entries.get_mut(*place)) {
+            Some(entry) => entry.1 = value,
+            None => {
+                self.places.insert(name.clone(), self.entries.len());
+                self.entries.push((name, value));
+            }
+        }
+        if self.bytes > MAX_BYTES { Err(Fault::TooComplex) } else { Ok(()) }
+    }
+
+    fn into_entries(self) -> Vec<(String, String)> {
+        self.entries.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }

@@ -6,7 +6,7 @@
 //!   (\s*'(?:\\'|[^'])*'|\s*"(?:\\"|[^"])*"|\s*`(?:\\`|[^`])*`|[^#\r\n]+)?\s*(?:#.*)?$      with flags m and g
 //! ```
 
-use crate::{DotenvError, Fault, set};
+use crate::{DotenvError, Fault, Variables};
 
 /// Steps that a whole file may take: a thousand times what a real one does.
 const MAX_STEPS: u64 = 20_000_000;
@@ -14,13 +14,13 @@ const MAX_STEPS: u64 = 20_000_000;
 pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>, DotenvError> {
     let text: Vec<char> = text.replace("\r\n", "\n").replace('\r', "\n").chars().collect();
     let mut matcher = Matcher { text: &text, steps: 0 };
-    let mut entries = Vec::new();
+    let line_of = |at: usize| 1 + text.iter().take(at).filter(|c| **c == '\n').count();
+    let mut variables = Variables::default();
     let mut from = 0;
     while from <= text.len() {
         let found = matcher.entry_at(from);
         if matcher.steps > MAX_STEPS {
-            let line = 1 + text.iter().take(from).filter(|c| **c == '\n').count();
-            return Err(DotenvError { line, fault: Fault::TooComplex });
+            return Err(DotenvError { line: line_of(from), fault: Fault::TooComplex });
         }
         let Some(found) = found else {
             from += 1;
@@ -28,10 +28,10 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>, DotenvError> {
         };
         let value = found.value.map_or(&[][..], |(start, end)| text.get(start..end).unwrap_or_default());
         let name: String = text.get(found.name.0..found.name.1).unwrap_or_default().iter().collect();
-        set(&mut entries, &name, unquote(value));
+        variables.set(name, Some(unquote(value))).map_err(|fault| DotenvError { line: line_of(from), fault })?;
         from = found.end;
     }
-    Ok(entries)
+    Ok(variables.into_entries())
 }
 
 type Span = (usize, usize);

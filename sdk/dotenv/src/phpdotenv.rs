@@ -2,25 +2,24 @@
 //! `Loader\Resolver`), its oddities included: an application sees what that library sees, not what was meant.
 //! Known difference: of `\p{M}` in names only the common combining marks are known.
 
-use crate::{DotenvError, Fault, set};
+use crate::{DotenvError, Fault, MAX_BYTES, MAX_MOVED, Variables};
 
-type Entries = Vec<(String, String)>;
-
-pub(crate) fn parse(text: &str) -> Result<Entries, DotenvError> {
+pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>, DotenvError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut entries = Entries::new();
+    let mut variables = Variables::default();
     for (line, entry) in join_lines(text) {
-        let at = |fault| DotenvError { line, fault };
-        match parse_entry(&entry).map_err(at)? {
-            (name, Some(value)) => {
-                let value = value.resolve(&entries);
-                set(&mut entries, &name, value);
-            }
-            // A name without `=` unsets it.
-            (name, None) => entries.retain(|(key, _)| *key != name),
-        }
+        load(&entry, &mut variables).map_err(|fault| DotenvError { line, fault })?;
     }
-    Ok(entries)
+    Ok(variables.into_entries())
+}
+
+/// One entry; a name without `=` unsets it.
+fn load(entry: &str, variables: &mut Variables) -> Result<(), Fault> {
+    let (name, value) = parse_entry(entry)?;
+    let mut moved = variables.moved;
+    let value = value.map(|value| value.resolve(variables, &mut moved)).transpose()?;
+    variables.moved = moved;
+    variables.set(name, value)
 }
 
 /// Entries with the line where they begin; comments and blank lines are gone. An entry whose double quote is never
@@ -154,23 +153,28 @@ impl Value {
     }
 
     /// Replaces `${NAME}` by earlier entries, the last dollar first, so that the positions before it stand.
-    fn resolve(self, entries: &[(String, String)]) -> String {
+    fn resolve(self, variables: &Variables, moved: &mut usize) -> Result<String, Fault> {
         let mut text = self.text;
         for at in self.dollars.into_iter().rev() {
-            if let Some((length, value)) = reference(text.get(at..).unwrap_or_default(), entries) {
+            if let Some((length, value)) = reference(text.get(at..).unwrap_or_default(), variables) {
+                *moved += text.len() - at;
+                if text.len() + value.len() > MAX_BYTES || *moved > MAX_MOVED {
+                    return Err(Fault::TooComplex);
+                }
                 text.replace_range(at..at + length, value);
             }
         }
-        text
+        Ok(text)
     }
 }
 
 /// A `${NAME}` of a known name at the beginning: its length and its value. An unknown one stays as it stands.
-fn reference<'e>(text: &str, entries: &'e [(String, String)]) -> Option<(usize, &'e str)> {
-    let (name, _) = text.strip_prefix("${")?.split_once('}')?;
-    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'));
-    let value = crate::get(entries, name).filter(|_| plain)?;
-    Some((name.len() + 3, value))
+fn reference<'v>(text: &str, variables: &'v Variables) -> Option<(usize, &'v str)> {
+    let rest = text.strip_prefix("${")?;
+    let length = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')).count();
+    let (name, tail) = rest.split_at(length);
+    let value = variables.get(name).filter(|_| length > 0 && tail.starts_with('}'))?;
+    Some((length + 3, value))
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -96,3 +96,20 @@ fn an_error_never_shows_the_value() {
     let error = parse("DB_PASSWORD=top secret", Syntax::Phpdotenv).expect_err("blank");
     assert!(!error.to_string().contains("secret"), "{error}");
 }
+
+#[test]
+fn references_that_double_on_each_line_are_refused() {
+    let lines: String = (1..64).map(|n| format!("A{n}=${{A{}}}${{A{}}}\n", n - 1, n - 1)).collect();
+    let error = parse(&format!("A0=xxxxxxxxxx\n{lines}"), Syntax::Phpdotenv).expect_err("2^64 bytes");
+    assert_eq!(error.fault, Fault::TooComplex);
+    let many = format!("A={}\nB={}\n", "x".repeat(40), "${A}".repeat(250_000));
+    assert_eq!(fault(&many), (2, Fault::TooComplex));
+}
+
+#[test]
+fn a_hundred_thousand_names_are_read_at_once() {
+    let text: String = (0..100_000).map(|n| format!("N{n}=${{N{}}}x\nN{n}\n", n / 2)).collect();
+    for syntax in [Syntax::Phpdotenv, Syntax::Dotenv] {
+        assert!(parse(&text, syntax).is_ok());
+    }
+}
