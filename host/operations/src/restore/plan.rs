@@ -274,17 +274,20 @@ impl Planning<'_> {
             let database = record.database.as_ref();
             return database.map_or_else(String::new, |d| format!("{} database {}", d.engine, d.database));
         }
-        let folder = PathBuf::from("databases");
-        selector.destinations.insert(name.to_owned(), folder.clone());
-        let files = self.target.join(folder).display().to_string();
         let relative = record.database.as_ref().filter(|d| d.engine == "sqlite").and_then(|d| beneath(&d.database));
         match relative.filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => {
                 let shown = self.target.join(&path).display().to_string();
+                // The file is back in its place: dumps beside it would only make the tree another one.
                 work.push(Work::Database { item, to: DatabaseTarget::Relative(path) });
-                format!("{shown}, and as files in {files}")
+                shown
             }
-            None => format!("files in {files}"),
+            None => {
+                let folder = PathBuf::from("databases");
+                let files = self.target.join(&folder).display().to_string();
+                selector.destinations.insert(item, folder);
+                format!("files in {files}")
+            }
         }
     }
 }
