@@ -60,9 +60,10 @@ need_target() {
 
 need
 need_target
-# The whole-program tests run the program itself.
-cargo build --locked --bin havun-backup
-cargo test --workspace --locked "$@"
+# One build for everything: the whole-program tests run the program that this command builds with them.
+target=${CARGO_TARGET_DIR:-target}
+case $target in /*) ;; *) target=$PWD/$target ;; esac
+HAVUN_BACKUP_PROGRAM=$target/debug/havun-backup cargo test --workspace --locked "$@"
 (cd sdk && cargo test --locked "$@")
 (cd plugins && cargo test --locked "$@")
 plugins/build.sh --check
