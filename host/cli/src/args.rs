@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Keeps every project of a server recoverable: databases, files and history; encrypted, deduplicated, with proof
 #[derive(Debug, Parser)]
-#[command(name = "havun-backup", version, max_term_width = 110, disable_help_subcommand = true, after_long_help = EXIT_STATUS)]
+#[command(name = "havun-backup", bin_name = "havun-backup", version, max_term_width = 110, disable_help_subcommand = true, after_long_help = EXIT_STATUS)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -15,10 +15,14 @@ pub struct Cli {
 }
 
 const EXIT_STATUS: &str = "\
-Exit status: 0 ok, 1 failed, 2 wrong command line, 3 partial, 5 something stored is damaged, 10 store unreachable,
-11 locked by another run, 12 wrong key, 78 wrong configuration, 130 interrupted. Any other one is a failure too.
+Exit status:
+    0  ok                    3  partial                      11  locked by another run
+    1  failed                5  something stored is damaged  12  wrong key
+    2  wrong command line   10  store unreachable            78  wrong configuration
+  130  interrupted; any other one is a failure too
 
-Configuration: --config, else $HAVUN_BACKUP_CONFIG, ./havun-backup.toml, /etc/havun-backup/config.toml.";
+Configuration:
+  --config FILE, else $HAVUN_BACKUP_CONFIG, ./havun-backup.toml, /etc/havun-backup/config.toml";
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]

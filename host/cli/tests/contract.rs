@@ -5,7 +5,12 @@ use std::process::{Command, Output};
 
 fn call(args: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
-    Command::new(env!("CARGO_BIN_EXE_havun-backup")).args(args).current_dir(folder.path()).env_remove("HAVUN_BACKUP_CONFIG").output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_havun-backup"))
+        .args(args)
+        .current_dir(folder.path())
+        .env_remove("HAVUN_BACKUP_CONFIG")
+        .output()
+        .unwrap()
 }
 
 #[test]

@@ -58,7 +58,9 @@ fn print_whole(app: &App, config: &Config, project: Option<&str>) -> Result<u8, 
     let shown = show(config, project);
     app.ui.line(format!("# {}", config.path.display()));
     app.ui.line(shown.to_toml().trim_end());
-    app.ui.document(&serde_json::json!({ "schema_version": SCHEMA_VERSION, "path": config.path, "warnings": config.warnings, "config": shown.json }))?;
+    app.ui.document(
+        &serde_json::json!({ "schema_version": SCHEMA_VERSION, "path": config.path, "warnings": config.warnings, "config": shown.json }),
+    )?;
     Ok(0)
 }
 

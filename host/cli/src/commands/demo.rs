@@ -35,11 +35,15 @@ pub fn execute(app: &App, args: &DemoArgs) -> Result<u8, CliError> {
             std::fs::create_dir(folder).map_err(|source| CliError::Io { doing: format!("cannot make {}", folder.display()), source })?;
             None
         }
-        None => Some(tempfile::Builder::new().prefix("havun-demo-").tempdir().map_err(|source| io("cannot make a temporary folder", source))?),
+        None => {
+            Some(tempfile::Builder::new().prefix("havun-demo-").tempdir().map_err(|source| io("cannot make a temporary folder", source))?)
+        }
     };
     let folder = match (&temporary, &args.keep) {
         (Some(temporary), _) => temporary.path().to_owned(),
-        (None, keep) => std::path::absolute(keep.as_deref().unwrap_or(Path::new("."))).map_err(|source| io("cannot find the folder", source))?,
+        (None, keep) => {
+            std::path::absolute(keep.as_deref().unwrap_or(Path::new("."))).map_err(|source| io("cannot find the folder", source))?
+        }
     };
     let program = std::env::current_exe().map_err(|source| io("cannot find this program", source))?;
     let stage = Stage { folder, program, app_ui: app.ui };
@@ -106,7 +110,8 @@ impl Stage {
     fn compare(&self, day: &str, then: &compare::Photograph, restored: &Path) -> Result<(), CliError> {
         let compared = compare::against(then, restored).map_err(failed)?;
         if compared.differences.is_empty() {
-            let text = format!("# Equal to {day}: {} files and folders byte for byte, {} rows of the database", compared.entries, compared.rows);
+            let text =
+                format!("# Equal to {day}: {} files and folders byte for byte, {} rows of the database", compared.entries, compared.rows);
             self.app_ui.line(text);
             return Ok(());
         }
@@ -135,7 +140,8 @@ impl Stage {
     /// The two snapshots, newest first.
     fn snapshots(&self) -> Result<[String; 2], CliError> {
         let output = self.command(&["list".into(), "--json".into()]).output().map_err(|source| io("cannot start this program", source))?;
-        let list: Value = serde_json::from_slice(&output.stdout).map_err(|e| CliError::Demo(format!("`list --json` printed no JSON: {e}")))?;
+        let list: Value =
+            serde_json::from_slice(&output.stdout).map_err(|e| CliError::Demo(format!("`list --json` printed no JSON: {e}")))?;
         let snapshots = list.pointer("/projects/0/stores/0/snapshots").and_then(Value::as_array);
         let ids: Vec<String> =
             snapshots.into_iter().flatten().filter_map(|snapshot| Some(snapshot.get("id")?.as_str()?.to_owned())).collect();

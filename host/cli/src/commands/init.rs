@@ -143,7 +143,7 @@ fn create(app: &App, args: &InitArgs, path: &Path) -> Result<u8, CliError> {
     let quoted = toml_text(&state_dir);
     let blank = Config::parse(&format!("[host]\nstate_dir = {quoted}\n"), &path, 0o600)?;
     let cx = app.context_of(blank);
-    let draft = init::propose(&cx, &request(args, &path, &state_dir, Vec::new()), true)?;
+    let draft = init::propose(&cx, &request(args, &path, &state_dir, args.escrow.clone()), true)?;
     app.screen.clear();
     show(app, &draft)?;
     if args.dry_run {
@@ -278,4 +278,3 @@ pub fn print_steps(app: &App, report: &InitReport) {
         }
     }
 }
-

@@ -22,9 +22,12 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  havun-backup restore --project blog --target /tmp/blog             everything into a folder, databases as files
-  havun-backup restore --project blog --path 'storage/app/*.pdf'     some files, in place
-  havun-backup restore --project blog --item database --date 2026-03-01")]
+  Everything into a folder:
+    havun-backup restore --project blog --target /tmp/blog
+  Some files, in place:
+    havun-backup restore --project blog --path 'storage/app/*.pdf'
+  The database of a day, in place:
+    havun-backup restore --project blog --item database --date 2026-03-01")]
 pub struct RestoreArgs {
     /// The project
     #[arg(long, short, value_name = "NAME")]
@@ -66,6 +69,9 @@ pub fn execute(app: &App, args: &RestoreArgs) -> Result<u8, CliError> {
     let prepared = prepare(&cx, &options(args))?;
     app.screen.pause();
     app.ui.lines(plan_lines(prepared.view(), &cx.zone()));
+    if args.dry_run || !args.yes {
+        app.ui.lines(numbered("Afterwards:", &prepared.view().after));
+    }
     if args.dry_run {
         app.ui.line("Nothing was written: this is a dry run.");
         app.ui.document(prepared.view())?;
@@ -134,12 +140,18 @@ fn plan_lines(view: &RestoreView, zone: &TimeZone) -> Vec<String> {
         let overwrites = if step.overwrites.is_empty() { String::new() } else { format!("replaces {}", step.overwrites) };
         let incomplete = if step.complete { "" } else { " (the snapshot has only a part of it)" };
         let size = format::size(step.bytes);
-        table.row([step.item.clone(), step.kind.clone(), format::count(step.files), size, step.destination.clone(), overwrites + incomplete]);
+        table.row([
+            step.item.clone(),
+            step.kind.clone(),
+            format::count(step.files),
+            size,
+            step.destination.clone(),
+            overwrites + incomplete,
+        ]);
     }
     lines.extend(table.lines(2));
     lines.extend(view.notes.iter().map(|note| format!("  note: {note}")));
     lines.extend(numbered("Before:", &view.before));
-    lines.extend(numbered("Afterwards:", &view.after));
     lines
 }
 

@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn sizes_never_read_1024() {
-        let all = [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1024 * 1024 - 1, "1.0 MiB"), (150 << 20, "150 MiB"), (u64::MAX, "16.0 EiB")];
+        let all =
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1024 * 1024 - 1, "1.0 MiB"), (150 << 20, "150 MiB"), (u64::MAX, "16.0 EiB")];
         for (bytes, text) in all {
             assert_eq!(size(bytes), text);
         }

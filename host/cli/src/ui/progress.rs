@@ -88,7 +88,11 @@ impl Screen {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
         let State { project, step, files, bytes } = &*state;
-        let done = if *files > 0 || *bytes > 0 { format!("  {}, {}", format::counted(*files, "file", "files"), format::size(*bytes)) } else { String::new() };
+        let done = if *files > 0 || *bytes > 0 {
+            format!("  {}, {}", format::counted(*files, "file", "files"), format::size(*bytes))
+        } else {
+            String::new()
+        };
         bar.set_message(format::printable(&format!("{project}  {step}{done}")).replace('\n', " "));
     }
 }

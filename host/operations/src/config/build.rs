@@ -5,8 +5,8 @@ use super::{
     check::{Checker, port},
     secret::Secret,
     types::{
-        Audit, Config, DatabaseConfig, Email, Host, Keys, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store, SftpStore, Slack,
-        StoreConfig, StoreKind, Tier,
+        Audit, Config, DatabaseConfig, Email, Host, Keys, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store, SftpStore,
+        Slack, StoreConfig, StoreKind, Tier,
     },
 };
 use havun_model::{ProjectName, StoreName, retention::Term};
@@ -202,7 +202,10 @@ fn plugin(name: &str, at: usize, section: &Section<'_>, checker: &mut Checker<'_
     let digest = section.str("digest").and_then(|text| text.parse().ok());
     let grant = section.texts("grant");
     if !grant.is_empty() && section.get("digest").is_none() {
-        checker.report(at, format!("`digest` is missing in [plugins.{name}]: a grant holds for one component only (`sha256sum FILE` prints it)"));
+        checker.report(
+            at,
+            format!("`digest` is missing in [plugins.{name}]: a grant holds for one component only (`sha256sum FILE` prints it)"),
+        );
     }
     PluginConfig { name: name.to_owned(), path: section.path("path").unwrap_or_default(), digest, grant }
 }

@@ -168,8 +168,9 @@ impl<'t> Checker<'t> {
                 (!known).then(|| format!("`{text}` is not a time zone of this machine: use a name like `Europe/Amsterdam`"))
             }
             Rule::Recipient => recipient_error(text),
-            Rule::HostKey => (!is_host_key(text))
-                .then(|| format!("`{text}` is not a host key: use `hetzner`, `SHA256:…` or `ssh-ed25519 AAAA…` (`ssh-keyscan HOST` prints it)")),
+            Rule::HostKey => (!is_host_key(text)).then(|| {
+                format!("`{text}` is not a host key: use `hetzner`, `SHA256:…` or `ssh-ed25519 AAAA…` (`ssh-keyscan HOST` prints it)")
+            }),
             Rule::StoreName => self.store_error(text),
             Rule::Digest => text.parse::<Digest>().err().map(|e| e.to_string()),
             Rule::Address => (!is_address(text)).then(|| format!("`{text}` is not a mail address")),
@@ -280,7 +281,9 @@ fn check_name(section: &str, name: &str) -> Result<(), String> {
 
 fn recipient_error(text: &str) -> Option<String> {
     if text.to_uppercase().starts_with("AGE-SECRET-KEY-") {
-        return Some("this is a secret key; a recipient begins with `age1` (`age-keygen -y FILE` prints it). Make a new escrow key".to_owned());
+        return Some(
+            "this is a secret key; a recipient begins with `age1` (`age-keygen -y FILE` prints it). Make a new escrow key".to_owned(),
+        );
     }
     text.parse::<havun_vault::keys::Recipient>().err().map(|_| format!("`{text}` is not an age recipient (age1…)"))
 }

@@ -64,9 +64,15 @@ impl ConfigError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NotFound { .. } => "`havun-backup init PATH…` proposes one for the projects that it finds; or name one with --config".to_owned(),
-            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "run as root, or as the owner of the file".to_owned(),
-            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => "`havun-backup init PATH…` proposes one".to_owned(),
+            Self::NotFound { .. } => {
+                "`havun-backup init PATH…` proposes one for the projects that it finds; or name one with --config".to_owned()
+            }
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run as root, or as the owner of the file".to_owned()
+            }
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "`havun-backup init PATH…` proposes one".to_owned()
+            }
             Self::Unreadable { .. } => return None,
             Self::Exposed { path, .. } => format!("run `chmod 600 {}`, or move the secrets to files: {{ file = \"…\" }}", path.display()),
             Self::Invalid { .. } => "`havun-backup config --schema` prints every key; nothing was done".to_owned(),

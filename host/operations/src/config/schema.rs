@@ -33,10 +33,14 @@ fn value(kind: Kind) -> Value {
         Kind::Checked(rule) => text(rule),
         Kind::CheckedList(rule) => json!({ "type": "array", "items": text(rule), "uniqueItems": matches!(rule, Rule::StoreName) }),
         Kind::Secret => secret(json!({ "type": "string" })),
-        Kind::SecretUrl(schemes) => secret(json!({ "type": "string", "pattern": format!("^({}):", schemes.join("|").replace('+', "\\+")) })),
+        Kind::SecretUrl(schemes) => {
+            secret(json!({ "type": "string", "pattern": format!("^({}):", schemes.join("|").replace('+', "\\+")) }))
+        }
         Kind::Section(shape) => object(shape),
         Kind::Named(shape) => json!({ "type": "object", "additionalProperties": object(shape) }),
-        Kind::Kinds(kinds) => json!({ "type": "object", "additionalProperties": { "oneOf": kinds.iter().map(|(word, shape)| of_kind(word, shape)).collect::<Vec<_>>() } }),
+        Kind::Kinds(kinds) => {
+            json!({ "type": "object", "additionalProperties": { "oneOf": kinds.iter().map(|(word, shape)| of_kind(word, shape)).collect::<Vec<_>>() } })
+        }
         Kind::Free => json!({ "type": "object" }),
     }
 }

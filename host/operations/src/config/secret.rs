@@ -96,9 +96,7 @@ impl Secret {
         match self {
             Self::Plain(text) => Ok(text.clone()),
             Self::File(path) => read(path, 0o007),
-            Self::Env(name) => {
-                std::env::var(name).map(Zeroizing::new).map_err(|_| SecretError::Unset { name: name.clone() })
-            }
+            Self::Env(name) => std::env::var(name).map(Zeroizing::new).map_err(|_| SecretError::Unset { name: name.clone() }),
             Self::Credential(name) => {
                 let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
                 let folder = folder.ok_or_else(|| SecretError::NoCredentials { name: name.clone() })?;

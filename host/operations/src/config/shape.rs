@@ -167,10 +167,7 @@ static S3_STORE: Shape = Shape {
 
 static NOTIFY: Shape = Shape {
     doc: "Who is told.",
-    keys: &[
-        optional("email", Kind::Section(&EMAIL), "Mail."),
-        optional("slack", Kind::Section(&SLACK), "Slack."),
-    ],
+    keys: &[optional("email", Kind::Section(&EMAIL), "Mail."), optional("slack", Kind::Section(&SLACK), "Slack.")],
 };
 
 static EMAIL: Shape = Shape {
@@ -209,7 +206,11 @@ static PROJECT: Shape = Shape {
         optional("encryption", Kind::Bool, "true unless said."),
         optional("paused", Kind::Bool, "Left out of runs unless forced."),
         optional("retention", Kind::Section(&RETENTION), "How long it is kept."),
-        optional("databases", Kind::Named(&DATABASE), "Connections of the operator's own, by name; `main` overrides what the strategy finds."),
+        optional(
+            "databases",
+            Kind::Named(&DATABASE),
+            "Connections of the operator's own, by name; `main` overrides what the strategy finds.",
+        ),
         optional("settings", Kind::Free, "Settings of the strategy."),
     ],
 };

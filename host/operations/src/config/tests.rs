@@ -155,7 +155,9 @@ fn a_url_is_secret_only_with_a_password() {
 #[test]
 fn relative_paths_start_at_the_folder_of_the_file() {
     let config = parse("[stores.s]\ntier='hot'\nkind='local'\npath='x/./y'\n[keys]\nidentity={file='k'}").unwrap();
-    assert!(matches!(&config.stores.values().next().unwrap().kind, StoreKind::Local { path } if path == Path::new("/etc/havun-backup/x/y")));
+    assert!(
+        matches!(&config.stores.values().next().unwrap().kind, StoreKind::Local { path } if path == Path::new("/etc/havun-backup/x/y"))
+    );
     assert!(matches!(config.keys.identity, Some(Secret::File(path)) if path == Path::new("/etc/havun-backup/k")));
 }
 
@@ -171,12 +173,16 @@ fn a_grant_without_a_digest_is_refused() {
 fn seven_years_are_asked_for_where_the_tax_authority_does() {
     let text = DESIGN.replace("archive = \"7y\"", "archive = \"6y\"");
     let warnings = parse(&text).unwrap().warnings;
-    assert!(warnings.contains(&"project `havunadmin`: `belastingdienst` asks for seven years, `retention.archive` is 6y".to_owned()), "{warnings:?}");
+    assert!(
+        warnings.contains(&"project `havunadmin`: `belastingdienst` asks for seven years, `retention.archive` is 6y".to_owned()),
+        "{warnings:?}"
+    );
 }
 
 #[test]
 fn settings_become_json_and_what_json_cannot_hold_is_refused() {
-    let text = "[stores.s]\ntier='hot'\nkind='local'\npath='/b'\n[projects.p]\nstrategy='files'\nroot='/p'\nstores=['s']\n[projects.p.settings]\n";
+    let text =
+        "[stores.s]\ntier='hot'\nkind='local'\npath='/b'\n[projects.p]\nstrategy='files'\nroot='/p'\nstores=['s']\n[projects.p.settings]\n";
     let config = parse(&format!("{text}a=0x1F\nb=1_000\nc=1.5\nd=2026-01-01\ne=[{{f=true}}]")).unwrap();
     let settings = &config.projects.values().next().unwrap().settings;
     assert_eq!(*settings, serde_json::json!({ "a": 31, "b": 1000, "c": 1.5, "d": "2026-01-01", "e": [{ "f": true }] }));
@@ -187,7 +193,10 @@ fn settings_become_json_and_what_json_cannot_hold_is_refused() {
 fn the_schema_names_every_key_once_and_refuses_others() {
     let schema = schema();
     assert_eq!(schema["additionalProperties"], false);
-    assert_eq!(schema.pointer("/properties/projects/additionalProperties/required").unwrap(), &serde_json::json!(["strategy", "root", "stores"]));
+    assert_eq!(
+        schema.pointer("/properties/projects/additionalProperties/required").unwrap(),
+        &serde_json::json!(["strategy", "root", "stores"])
+    );
     let kinds = schema.pointer("/properties/stores/additionalProperties/oneOf").unwrap().as_array().unwrap();
     assert_eq!(kinds.iter().map(|k| k["properties"]["kind"]["const"].as_str().unwrap()).collect::<Vec<_>>(), ["local", "sftp", "s3"]);
 }

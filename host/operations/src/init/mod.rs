@@ -100,7 +100,9 @@ impl InitError {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run as root, or write the configuration elsewhere with --config".to_owned()
             }
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => "nothing was replaced; choose another file".to_owned(),
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                "nothing was replaced; choose another file".to_owned()
+            }
             Self::Operation(error) => return error.hint(),
             _ => return None,
         })

@@ -7,8 +7,9 @@ use crate::{
     context::{Context, new_run_id},
     databases::{ResolvedConnection, engine},
     error::{OperationError, exit},
-    project, strategies,
+    project,
     report::{Failure, SCHEMA_VERSION},
+    strategies,
 };
 use havun_model::{DatabaseItem, ItemKind};
 use havun_vault::{

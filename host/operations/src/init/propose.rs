@@ -110,8 +110,7 @@ fn load_all(cx: &Context) -> Result<Vec<(String, Arc<dyn Strategy>)>, InitError>
 /// A project as it would be configured, to plan with.
 fn draft(strategy: &str, name: &str, root: &Path) -> ProjectConfig {
     #[expect(clippy::expect_used, reason = "constants, held by a test of this module")]
-    let (safe, hot, archive) =
-        (ProjectName::new(FALLBACK).expect("a name"), "30d".parse().expect("a term"), "7y".parse().expect("a term"));
+    let (safe, hot, archive) = (ProjectName::new(FALLBACK).expect("a name"), "30d".parse().expect("a term"), "7y".parse().expect("a term"));
     ProjectConfig {
         name: ProjectName::new(name).unwrap_or(safe),
         title: name.to_owned(),
@@ -140,7 +139,9 @@ fn project(
     let mut best: Option<(&str, &Arc<dyn Strategy>, Detection)> = None;
     for (id, strategy) in strategies {
         match strategy.detect(root, &cx.cancel) {
-            Ok(Some(found)) if best.as_ref().is_none_or(|(_, _, other)| found.confidence > other.confidence) => best = Some((id, strategy, found)),
+            Ok(Some(found)) if best.as_ref().is_none_or(|(_, _, other)| found.confidence > other.confidence) => {
+                best = Some((id, strategy, found))
+            }
             Ok(_) => {}
             Err(error) => notes.push(format!("could not be asked: {error}")),
         }
@@ -178,6 +179,7 @@ fn section(draft: &ProjectConfig, found: &Detection, notes: &[String], plan: &Ba
     if !plan.items.is_empty() {
         out.comment("What will be backed up:");
         plan.items.iter().for_each(|item| out.comment(&format!("  {} ({}): {}", item.name, what(&item.kind), item.reason)));
+        left_out(plan).iter().for_each(|glob| out.comment(&format!("  left out: {glob}")));
     }
     plan.warnings.iter().for_each(|warning| out.comment(&format!("Warning: {warning}")));
     out.head(&format!("projects.{}", key(name.as_str())));
@@ -201,14 +203,18 @@ fn section(draft: &ProjectConfig, found: &Detection, notes: &[String], plan: &Ba
     out.text
 }
 
-/// What an item is, with what it leaves out.
+/// What no item of files takes: what one leaves to another is not left out.
+fn left_out(plan: &BackupPlan) -> Vec<String> {
+    let trees = || plan.items.iter().filter_map(|item| if let ItemKind::Tree(tree) = &item.kind { Some(tree) } else { None });
+    let first = trees().next().map(|tree| tree.exclude.clone()).unwrap_or_default();
+    first.into_iter().filter(|glob| trees().all(|tree| tree.exclude.contains(glob))).collect()
+}
+
+/// What an item is.
 fn what(kind: &ItemKind) -> String {
     match kind {
-        ItemKind::Tree(TreeItem { path, exclude, .. }) => {
-            let path = if path.is_empty() { "everything" } else { path };
-            let left_out = if exclude.is_empty() { String::new() } else { format!(", without {}", exclude.join(", ")) };
-            format!("files: {path}{left_out}")
-        }
+        ItemKind::Tree(TreeItem { path, .. }) if path.is_empty() => "files".to_owned(),
+        ItemKind::Tree(TreeItem { path, .. }) => format!("files in {path}"),
         ItemKind::Database(database) => {
             let engine = if database.connection.engine.is_empty() { "database" } else { &database.connection.engine };
             let empty = &database.exclude_rows;
@@ -235,7 +241,11 @@ fn general(config: &Config, request: &ProposeRequest) -> String {
     let identity: InlineTable = [("file", path_value(&request.identity))].into_iter().collect();
     out.entry("identity", &Value::from(identity), "the key of this host, made by init; opens what this host stored");
     let escrow: Array = request.escrow.iter().map(String::as_str).collect();
-    out.entry("escrow", &Value::from(escrow), "the key that is kept elsewhere: opens everything when this host is lost");
+    let why = match request.escrow.is_empty() {
+        true => "added by init when you have taken the escrow kit away from this host",
+        false => "the key that is kept elsewhere: opens everything when this host is lost",
+    };
+    out.entry("escrow", &Value::from(escrow), why);
     let mut store = |name: &str, tier: &str, path: &Path, why: &str| {
         out.head(&format!("stores.{name}"));
         out.entry("tier", &Value::from(tier), why);

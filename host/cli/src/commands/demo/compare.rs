@@ -26,8 +26,8 @@ pub struct Compared {
     pub differences: Vec<String>,
 }
 
-/// Compares a restored project with what was there. What a strategy leaves out on purpose (`node_modules`) and the
-/// files of the database itself, which is compared row by row, are not looked at.
+/// Compares a restored project with what was there. What a strategy leaves out on purpose (`node_modules`), the files
+/// of the database itself, which is compared row by row, and its dumps beside it (`databases`) are not looked at.
 pub fn against(then: &Photograph, restored: &Path) -> Result<Compared, Box<dyn std::error::Error>> {
     let (before, after) = (entries(&then.folder)?, entries(restored)?);
     let mut differences = Vec::new();
@@ -46,7 +46,7 @@ pub fn against(then: &Photograph, restored: &Path) -> Result<Compared, Box<dyn s
     if tables != then.tables {
         differences.push("the database holds other rows".to_owned());
     }
-    let rows = tables.values().map(Vec::len).sum();
+    let rows = tables.iter().filter(|(name, _)| !name.starts_with("(")).map(|(_, rows)| rows.len()).sum();
     Ok(Compared { entries: after.len(), rows, differences })
 }
 
@@ -86,7 +86,7 @@ fn entries(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Found>> {
         for entry in fs::read_dir(root.join(&folder))? {
             let path = folder.join(entry?.file_name());
             let text = path.to_string_lossy();
-            if text.starts_with("node_modules") || text.starts_with(DATABASE) {
+            if text.starts_with("node_modules") || text.starts_with("databases") || text.starts_with(DATABASE) {
                 continue;
             }
             let full = root.join(&path);

@@ -108,7 +108,8 @@ impl Bookshop {
         for number in orders {
             let cover = noise(number, 120);
             let title = format!("Book №{number} of 'L’été'");
-            self.database.execute("INSERT INTO orders (title, cents, cover) VALUES (?1, ?2, ?3)", (title, 500 + number * 7 % 9000, cover))?;
+            self.database
+                .execute("INSERT INTO orders (title, cents, cover) VALUES (?1, ?2, ?3)", (title, 500 + number * 7 % 9000, cover))?;
             self.database.execute("INSERT INTO customers (name) VALUES (?1)", [format!("customer {number}")])?;
         }
         self.database.execute_batch("COMMIT")
