@@ -13,13 +13,17 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// The program `havun-backup`, built with the profile of the test that asks.
+/// The program `havun-backup`: `$HAVUN_BACKUP_PROGRAM` where that is set (`tests/run.sh` sets it, because everything is
+/// built by then), else built with the profile of the test that asks.
 ///
 /// # Panics
 /// When it does not build.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(built) = std::env::var_os("HAVUN_BACKUP_PROGRAM") {
+            return PathBuf::from(built);
+        }
         let test = std::env::current_exe().expect("a test knows its own file");
         let folder =
             test.ancestors().find(|folder| folder.join("deps").is_dir() && folder.join("build").is_dir()).expect("a target folder");
@@ -52,6 +56,12 @@ impl Called {
         Self { status: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
+    /// All that it said.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
     /// Standard output as JSON.
     ///
     /// # Panics
@@ -65,7 +75,6 @@ impl Called {
     ///
     /// # Panics
     /// When it did not.
-    #[must_use]
     pub fn ended(self, status: i32) -> Self {
         assert_eq!(self.status, status, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self

@@ -32,7 +32,7 @@ fn an_unknown_project_stops_everything_before_it_starts() {
     let mut machine = Machine::new();
     machine.project("shop", "files", "");
     let called = machine.call(&["run", "--project", "shop", "--project", "shpo"]).ended(2);
-    assert!(called.stderr.contains("did you mean `shop`"), "{called:?}");
+    assert!(called.text().contains("did you mean `shop`"), "{called:?}");
     assert!(!machine.at("local/shop").exists());
 }
 
@@ -45,7 +45,7 @@ fn the_wrong_key_ends_with_12_and_writes_nothing() {
     machine.change_key();
     for call in [vec!["run"], vec!["verify"], vec!["list"], vec!["restore", "--project", "shop", "--yes"]] {
         let called = machine.call(&call).ended(12);
-        assert!(called.stderr.contains("none of the given identities"), "{called:?}");
+        assert!(called.text().contains("none of the given identities"), "{called:?}");
     }
     assert_eq!(last_row(&machine)["status"], "failed");
 }
@@ -60,7 +60,7 @@ fn a_vault_that_another_run_holds_ends_with_11() {
     let store = havun_vault::store::LocalRoot::open(&machine.at("local")).unwrap().vault(&name);
     let lease = havun_vault::store::Store::lease(&store, "somebody else", false).unwrap();
     let called = machine.call(&["run"]).ended(11);
-    assert!(called.stderr.contains("somebody else"), "{called:?}");
+    assert!(called.text().contains("somebody else"), "{called:?}");
     drop(lease);
     machine.call(&["run"]).ended(0);
 }
@@ -71,7 +71,7 @@ fn a_store_that_is_not_mounted_ends_with_10() {
     machine.project("shop", "files", "");
     fs::remove_file(machine.at("local/.havun-backup-store.json")).unwrap();
     let called = machine.call(&["run"]).ended(10);
-    assert!(called.stderr.contains("marker") && called.stderr.contains("mounted"), "{called:?}");
+    assert!(called.text().contains("marker") && called.text().contains("mounted"), "{called:?}");
     assert!(!machine.at("local/shop").exists());
 }
 
@@ -131,7 +131,7 @@ fn an_unknown_strategy_names_the_nearest() {
     let mut machine = Machine::new();
     machine.project("shop", "fiels", "");
     let called = machine.call(&["run"]).ended(78);
-    assert!(called.stderr.contains("files"), "{called:?}");
+    assert!(called.text().contains("files"), "{called:?}");
 }
 
 #[test]

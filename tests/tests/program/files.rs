@@ -66,7 +66,7 @@ fn parts_come_back_into_a_folder_of_their_own() {
     assert_eq!(found, ["deep"]);
     assert_eq!(tree_difference(&root.join("deep/er"), &target.join("deep/er"), &[]), "");
     let again = machine.call(&["restore", "--project", "shop", "--target", &target_text, "--yes"]).ended(1);
-    assert!(again.stderr.contains("is not empty"), "{again:?}");
+    assert!(again.text().contains("is not empty"), "{again:?}");
     machine
         .call(&["restore", "--project", "shop", "--target", &machine.at("t2").to_string_lossy(), "--path", "nothing*", "--yes"])
         .ended(1);

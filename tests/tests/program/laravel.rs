@@ -54,19 +54,19 @@ fn fill(server: &MariaDb) {
          INSERT INTO files SELECT seq, UNHEX(REPEAT(HEX(CHAR(seq, 0, 255, 10, 39, 92)), 500)), '0000-00-00 00:00:00', '0000-00-00' FROM seq_1_to_200;
          CREATE TABLE old (id INT PRIMARY KEY, text VARCHAR(200), FULLTEXT (text)) ENGINE=MyISAM;
          INSERT INTO old SELECT seq, CONCAT('zeile \\'', seq, '\\' \\\\ \"é\" \\n;') FROM seq_1_to_1000;
-         CREATE TABLE lines (order_id INT UNSIGNED, n INT, PRIMARY KEY (order_id, n), FOREIGN KEY (order_id) REFERENCES orders (id));
-         INSERT INTO lines SELECT seq, 1 FROM seq_1_to_500;
+         CREATE TABLE order_lines (order_id INT UNSIGNED, n INT, PRIMARY KEY (order_id, n), FOREIGN KEY (order_id) REFERENCES orders (id));
+         INSERT INTO order_lines SELECT seq, 1 FROM seq_1_to_500;
          CREATE VIEW big AS SELECT customer, total FROM orders WHERE total > 1000;
          CREATE TRIGGER stamp BEFORE INSERT ON orders FOR EACH ROW SET NEW.at = IFNULL(NEW.at, NOW());
          DELIMITER //
          CREATE PROCEDURE close_day(IN day DATE) BEGIN UPDATE orders SET total = total WHERE DATE(at) = day; SELECT ';'; END//
          CREATE FUNCTION vat(amount DECIMAL(12,2)) RETURNS DECIMAL(12,2) DETERMINISTIC BEGIN RETURN amount * 0.21; END//
-         CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2026-01-01 03:00:00' DO BEGIN DELETE FROM lines WHERE n < 0; END//
+         CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2026-01-01 03:00:00' DO BEGIN DELETE FROM order_lines WHERE n < 0; END//
          DELIMITER ;"
     ));
 }
 
-const TABLES: [&str; 4] = ["files", "lines", "old", "orders"];
+const TABLES: [&str; 4] = ["files", "old", "order_lines", "orders"];
 
 /// What must be the same afterwards: checksums of all rows, and every routine, trigger, event and view.
 fn state(server: &MariaDb) -> String {

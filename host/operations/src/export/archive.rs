@@ -1,7 +1,8 @@
 //! The bytes of a `tar` archive in the POSIX (PAX) format.
 //!
 //! Headers are `ustar`; what does not fit (long names, nanoseconds, sizes over 8 GiB, extended attributes) goes into
-//! PAX records. Names that are not UTF-8 are kept as they are and marked `hdrcharset=BINARY`, as GNU tar does.
+//! PAX records. Names that are not UTF-8 are kept as they are: short ones in the header, where every `tar` takes them
+//! as bytes; long ones in a record, after `hdrcharset=BINARY` as POSIX has it.
 
 use havun_vault::{Entry, EntryKind};
 use jiff::Timestamp;
@@ -176,8 +177,9 @@ fn kind(kind: EntryKind, linked: bool) -> EntryType {
 /// What the header has no room for.
 fn records(entry: &Entry, name: &[u8], target: &[u8], size: u64) -> Vec<u8> {
     let mut out = Vec::new();
-    let long = |text: &[u8]| text.len() > NAME || !text.is_ascii();
-    let binary = [name, target].iter().any(|text| long(text) && std::str::from_utf8(text).is_err());
+    let is_text = |text: &[u8]| std::str::from_utf8(text).is_ok();
+    let long = |text: &[u8]| text.len() > NAME || (!text.is_ascii() && is_text(text));
+    let binary = [name, target].iter().any(|text| long(text) && !is_text(text));
     if binary {
         record(&mut out, b"hdrcharset", b"BINARY");
     }

@@ -173,8 +173,7 @@ fn own_steps(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) {
 
 /// Weighs what was restored against what was asked for.
 fn settle(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Result<(), OperationError> {
-    let nothing = outcome.files == 0 && outcome.items.iter().all(|item| item.outcome == Outcome::Failed);
-    if nothing && !outcome.interrupted {
+    if outcome.files == 0 && !outcome.interrupted {
         let mut reasons: Vec<String> = outcome.failed.iter().take(NAMED).map(|f| format!("{}: {}", f.path, f.why)).collect();
         if reasons.is_empty() {
             reasons.push("nothing of it was asked for: no item and no path matches".to_owned());
