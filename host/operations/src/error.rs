@@ -227,15 +227,7 @@ pub enum OperationError {
         /// The project.
         project: ProjectName,
         /// Why.
-        source: StrategyError,
-    },
-    /// An item of a database could not be done.
-    #[error("database item `{item}` cannot be restored")]
-    Database {
-        /// The item.
-        item: ItemName,
-        /// Why.
-        source: crate::databases::DatabaseError,
+        source: Box<StrategyError>,
     },
     /// A database would not give a whole dump.
     #[error("database item `{item}` of project `{project}` cannot be backed up")]
@@ -261,7 +253,7 @@ pub enum OperationError {
         /// The item.
         item: String,
         /// Why.
-        source: crate::git::GitError,
+        source: Box<crate::git::GitError>,
     },
     /// A stored file that something else is made from cannot be read.
     #[error("{path} cannot be restored: {why}")]
@@ -323,7 +315,7 @@ impl OperationError {
             | Self::BadTargetDatabase { .. }
             | Self::UnknownItem { .. }
             | Self::AmbiguousSnapshot { .. } => exit::USAGE,
-            Self::UnknownStrategy { .. } | Self::StoreKind { .. } | Self::Key { .. } | Self::Secret { .. } => exit::CONFIG,
+            Self::UnknownStrategy { .. } | Self::Component { .. } | Self::StoreKind { .. } | Self::Key { .. } | Self::Secret { .. } => exit::CONFIG,
             Self::Store { source, .. } => crate::project::store_status(source),
             Self::Vault { source, .. } => crate::project::vault_status(source),
             Self::NoKey { .. } => exit::WRONG_KEY,

@@ -1,21 +1,30 @@
-//! operations
+//! What an operator can ask for: back up, list, verify, restore, export, clean up, look at the logs. Each is a function
+//! of a [`context::Context`] and a value of options, and returns a value that the command line prints or serialises.
+//!
+//! Nothing here prints, asks or ends the process. Deciding is apart from doing: plans of runs, restores and clean-ups
+//! are values that can be shown before anything is written.
+//!
+//! Read `config` and `context` (what is given), `project` and `strategies` (what it names, opened), then `run`,
+//! `restore`, `verify`, `list`, `export`, `cleanup`, `init`, `logs`; `databases`, `git` and `audit` stand for
+//! themselves; `error` and `report` are what comes out.
+
 pub mod audit;
-pub mod databases;
-pub mod git;
-mod process;
-pub mod config;
-pub mod schedule;
 pub mod cleanup;
+pub mod config;
 pub mod context;
+pub mod databases;
 pub mod error;
 pub mod export;
+pub mod git;
 pub mod init;
 pub mod list;
 pub mod logs;
+mod process;
 pub mod project;
 pub mod report;
 pub mod restore;
 pub mod run;
+pub mod schedule;
 pub mod selection;
 mod strategies;
 pub mod verify;

@@ -46,10 +46,13 @@ impl<W: Write> Archive<W> {
     /// A small file of our own.
     pub fn file(&mut self, name: &str, bytes: &[u8], at: Timestamp) -> io::Result<()> {
         let mut header = Header::new_ustar();
-        header.as_ustar_mut().map(|h| copy(&mut h.name, name.as_bytes()));
+        if let Some(fields) = header.as_ustar_mut() {
+            copy(&mut fields.name, name.as_bytes());
+        }
         header.set_entry_type(EntryType::Regular);
         header.set_mode(0o644);
-        (header.set_uid(0), header.set_gid(0));
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mtime(at.as_second().unsigned_abs());
         header.set_size(bytes.len() as u64);
         header.set_cksum();
@@ -139,7 +142,8 @@ impl<W: Write> Archive<W> {
         }
         header.set_entry_type(EntryType::XHeader);
         header.set_mode(0o644);
-        (header.set_uid(0), header.set_gid(0));
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mtime(0);
         header.set_size(records.len() as u64);
         header.set_cksum();

@@ -207,7 +207,7 @@ fn test_project(cx: &Context, project: &ProjectConfig, report: &mut InitReport) 
     let plan = strategies::resolve(cx, project).and_then(|strategy| {
         let context = strategies::strategy_context(cx, project, &new_run_id(cx.now())?);
         let plan = strategy.plan_backup(&context, &project.root);
-        plan.map_err(|source| OperationError::Strategy { project: project.name.clone(), source })
+        plan.map_err(|source| OperationError::Strategy { project: project.name.clone(), source: Box::new(source) })
     });
     let plan = match plan {
         Ok(plan) => plan,

@@ -23,7 +23,7 @@ pub(super) fn restore(prepared: &PreparedRestore<'_>, item: &str, folder: &Path,
     let bytes = fetch(prepared, item, stored.path())?;
     let work_tree = prepared.target.join(folder);
     std::fs::create_dir_all(&work_tree).map_err(|source| OperationError::Io { doing: "cannot make", path: work_tree.clone(), source })?;
-    let failed = |source| OperationError::Git { item: item.to_owned(), source };
+    let failed = |source| OperationError::Git { item: item.to_owned(), source: Box::new(source) };
     let restored = git::restore(stored.path(), &work_tree, &cx.cancel).map_err(failed)?;
     line.notes.push(format!("{} refs", restored.refs));
     if !restored.problems.is_empty() {

@@ -55,7 +55,7 @@ pub(super) fn plan(cx: &Context, project: &ProjectConfig, run_id: &str) -> Resul
     cx.observer.step("plan");
     let made = strategy.plan_backup(&context, &project.root);
     cx.check_cancelled()?;
-    let plan = made.map_err(|source| OperationError::Strategy { project: project.name.clone(), source })?;
+    let plan = made.map_err(|source| OperationError::Strategy { project: project.name.clone(), source: Box::new(source) })?;
     if let Some(why) = broken_rule(&plan) {
         return Err(OperationError::BadPlan { project: project.name.clone(), why });
     }
