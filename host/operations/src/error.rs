@@ -319,6 +319,7 @@ impl OperationError {
             Self::Store { source, .. } => crate::project::store_status(source),
             Self::Vault { source, .. } => crate::project::vault_status(source),
             Self::NoKey { .. } => exit::WRONG_KEY,
+            Self::Audit(source) if is_setting(&**source) => exit::CONFIG,
             Self::Interrupted => exit::INTERRUPTED,
             _ => exit::FAILED,
         }
@@ -349,6 +350,7 @@ impl OperationError {
             }
             Self::Store { source, .. } => crate::project::store_hint(source)?,
             Self::Vault { source, .. } => crate::project::vault_hint(source)?,
+            Self::Audit(source) if is_setting(&**source) => "correct `url` in [audit]; without it no run can be recorded".to_owned(),
             Self::NoKey { .. } => "name the identity file at `identity` in [keys]".to_owned(),
             _ => return None,
         })
@@ -358,6 +360,11 @@ impl OperationError {
     pub fn to_failure(&self) -> Failure {
         Failure { message: self.to_string(), causes: causes(self), hint: self.hint(), exit_status: self.exit_status() }
     }
+}
+
+/// Whether the audit database fails by what the configuration says of it.
+fn is_setting(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    error.is::<crate::config::SecretError>() || matches!(error.downcast_ref(), Some(crate::audit::AuditError::Url { .. }))
 }
 
 /// The chain of causes below `error`, outermost first.
