@@ -237,7 +237,7 @@ pub enum OperationError {
         /// The item.
         item: ItemName,
         /// Why.
-        source: crate::databases::DatabaseError,
+        source: Box<crate::databases::DatabaseError>,
     },
     /// A secret of a project cannot be read.
     #[error("a secret of project `{project}` cannot be read")]

@@ -133,23 +133,28 @@ fn it_is_proposed_backed_up_wiped_restored_and_the_same() {
     assert_eq!(status, 0, "{text}");
     assert_eq!(tree_difference(&before, &root, &[]), "");
     assert_eq!(state(&server), rows_before);
-    let (status, text) = call(
-        &machine,
-        &[
-            "restore",
-            "--project",
-            "shop",
-            "--item",
-            "database",
-            "--database",
-            "database=shop_copy",
-            "--target",
-            &machine.at("x").to_string_lossy(),
-            "--yes",
-        ],
-    );
-    // The application's own user may not make databases.
+    restore_beside(&machine, &server);
+}
+
+/// Into a database of another name, which must be empty, with the application's own rights.
+fn restore_beside(machine: &Machine, server: &MariaDb) {
+    let target = machine.at("x").to_string_lossy().into_owned();
+    let into = |name: &str| {
+        let database = format!("database={name}");
+        call(machine, &["restore", "--project", "shop", "--item", "database", "--database", &database, "--target", &target, "--yes"])
+    };
+    let (status, text) = into("not_granted");
     assert!(status == 1 && !text.contains("p#a"), "{status} {text}");
+    server.sql("CREATE DATABASE shop_copy; GRANT ALL ON shop_copy.* TO shop@localhost");
+    let (status, text) = into("shop_copy");
+    assert_eq!(status, 0, "{text}");
+    let sums = |database: &str| {
+        let tables = TABLES.map(|table| format!("{database}.{table}")).join(", ");
+        server.sql(&format!("CHECKSUM TABLE {tables} EXTENDED")).replace(&format!("{database}."), "")
+    };
+    assert_eq!(sums("shop"), sums("shop_copy"));
+    let (status, text) = into("shop_copy");
+    assert!(status == 1 && text.contains("not empty"), "{status} {text}");
 }
 
 #[test]

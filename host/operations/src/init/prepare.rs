@@ -237,7 +237,7 @@ fn test_database(
     item: &havun_model::ItemName,
     database: &DatabaseItem,
 ) -> Result<(StepState, String), OperationError> {
-    let failed = |source| OperationError::DatabaseTest { project: project.name.clone(), item: item.clone(), source };
+    let failed = |source| OperationError::DatabaseTest { project: project.name.clone(), item: item.clone(), source: Box::new(source) };
     let overrides = match project.databases.get(&database.connection.name) {
         Some(config) => config.parameters().map_err(|e| OperationError::Secret { project: project.name.clone(), source: e })?,
         None => Default::default(),
