@@ -1,5 +1,7 @@
 //! Bad input: one clear error each (what, where, why, what next), the documented exit status, nothing written.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends at the first surprise")]
+
 mod common;
 
 use common::{Called, ESCROW, Machine, program};

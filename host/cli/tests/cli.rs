@@ -1,5 +1,7 @@
 //! What an operator and a program see: help, output, errors, exit statuses.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends at the first surprise")]
+
 mod common;
 
 use common::{Called, Machine, program};

@@ -1,5 +1,7 @@
 //! `init` with folders: what is proposed, where it goes, and that nothing is replaced.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends at the first surprise")]
+
 mod common;
 
 use common::{ESCROW, Machine};

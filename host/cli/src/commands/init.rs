@@ -10,7 +10,6 @@ use havun_operations::{
     config::{CONFIG_VARIABLE, Config, ConfigError, LOCAL_CONFIG, SYSTEM_CONFIG},
     init::{self, EscrowKit, InitError, InitReport, Proposal, ProposeRequest, StepState},
 };
-use havun_vault::keys::Recipient;
 use std::{
     env,
     io::{IsTerminal, Write},
@@ -59,9 +58,7 @@ pub struct InitArgs {
 }
 
 pub fn execute(app: &App, args: &InitArgs) -> Result<u8, CliError> {
-    for text in &args.escrow {
-        text.parse::<Recipient>().map_err(|_| InitError::Recipient { text: text.clone() })?;
-    }
+    init::check_recipients(&args.escrow)?;
     let path = target(app);
     let found = match Config::load(&path) {
         Ok(config) => Some(config),

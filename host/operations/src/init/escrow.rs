@@ -2,7 +2,7 @@
 
 use super::InitError;
 use crate::config::Config;
-use havun_vault::keys::{Identity, write_private_file};
+use havun_vault::keys::{Identity, Recipient, write_private_file};
 use jiff::Timestamp;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -15,6 +15,15 @@ pub struct EscrowKit {
     recipient: String,
     text: Zeroizing<String>,
     proof: Zeroizing<String>,
+}
+
+/// Whether every text is a recipient.
+///
+/// # Errors
+/// [`InitError::Recipient`] names the first that is none.
+pub fn check_recipients(texts: &[String]) -> Result<(), InitError> {
+    let wrong = texts.iter().find(|text| text.parse::<Recipient>().is_err());
+    wrong.map_or(Ok(()), |text| Err(InitError::Recipient { text: text.clone() }))
 }
 
 /// Whether something would be encrypted for this host alone.

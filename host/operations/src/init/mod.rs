@@ -11,7 +11,7 @@ mod propose;
 mod tests;
 
 pub use edit::{append, set_escrow, write_new};
-pub use escrow::{EscrowKit, needs_escrow};
+pub use escrow::{EscrowKit, check_recipients, needs_escrow};
 pub use prepare::{InitReport, InitStep, StepState, check, prepare};
 pub use propose::{Proposal, ProposeRequest, ProposedProject, propose};
 

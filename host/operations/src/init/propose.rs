@@ -102,7 +102,10 @@ fn same_folder(a: &Path, b: &Path) -> bool {
     std::fs::canonicalize(a).is_ok_and(|a| a == b)
 }
 
-fn load_all(cx: &Context) -> Result<Vec<(String, Arc<dyn Strategy>)>, InitError> {
+/// Strategies by the name that a configuration uses.
+type Named = Vec<(String, Arc<dyn Strategy>)>;
+
+fn load_all(cx: &Context) -> Result<Named, InitError> {
     let names = builtin_ids().map(str::to_owned).chain(cx.config.plugins.keys().cloned());
     names.map(|name| Ok((name.clone(), strategies::resolve(cx, &draft(&name, FALLBACK, Path::new("/")))?))).collect()
 }
@@ -179,7 +182,10 @@ fn section(draft: &ProjectConfig, found: &Detection, notes: &[String], plan: &Ba
     if !plan.items.is_empty() {
         out.comment("What will be backed up:");
         plan.items.iter().for_each(|item| out.comment(&format!("  {} ({}): {}", item.name, what(&item.kind), item.reason)));
-        left_out(plan).iter().for_each(|glob| out.comment(&format!("  left out: {glob}")));
+        let left_out = left_out(plan);
+        if !left_out.is_empty() {
+            out.comment(&format!("  left out: {}", left_out.join(", ")));
+        }
     }
     plan.warnings.iter().for_each(|warning| out.comment(&format!("Warning: {warning}")));
     out.head(&format!("projects.{}", key(name.as_str())));
