@@ -1,8 +1,10 @@
 //! The whole program against real projects, servers and faults. An assertion is on what an operator would see.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod damage;
 mod failures;
 mod files;
+mod hostile;
 mod laravel;
 mod nodejs;
 mod package;

@@ -54,7 +54,10 @@ fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restore
         Ok(contents.write(&entry, out)?)
     };
     let source: DumpSource<'_> = &source;
-    let done = engine.restore(source, database, &target, &prepared.cx.cancel).map_err(|e| one_line(&e))?;
+    let done = engine.restore(source, database, &target, &prepared.cx.cancel);
+    // Goes only when nothing had to be saved.
+    let _ = std::fs::remove_dir(&target.safety_dir);
+    let done = done.map_err(|e| one_line(&e))?;
     restored.notes.push(format!("{}: {} rows in {} tables compared", done.database, done.rows_verified, done.tables_verified));
     if let Some(saved) = &done.safety_dump {
         restored.notes.push(format!("what was there before is in {}", saved.display()));

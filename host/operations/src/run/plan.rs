@@ -79,15 +79,14 @@ fn broken_rule(plan: &BackupPlan) -> Option<String> {
             return Some(format!("the dumps of `{name}` and `{other}` would share a name"));
         }
     }
-    let bad = plan.items.iter().find_map(|item| match &item.kind {
+    plan.items.iter().find_map(|item| match &item.kind {
         ItemKind::Generated(g)
             if g.file_name.is_empty() || g.file_name.contains(['/', '\0']) || matches!(g.file_name.as_str(), "." | "..") =>
         {
             Some(format!("`{}` of item `{}` is no file name", g.file_name.escape_default(), item.name))
         }
         _ => None,
-    });
-    bad
+    })
 }
 
 #[cfg(test)]
