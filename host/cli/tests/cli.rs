@@ -11,8 +11,8 @@ use rustix::{
 };
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Read, Write},
-    process::{Child, Stdio},
+    io::{Read, Write},
+    process::{Child, Command, Stdio},
 };
 
 const COMMANDS: [&str; 12] =
@@ -266,31 +266,56 @@ fn a_restore_asks_on_a_terminal() {
     }
 }
 
-#[test]
-fn ctrl_c_stops_in_order_with_130() {
-    let machine = Machine::prepared();
-    let database = machine.at("blog/app.sqlite");
-    let connection = rusqlite::Connection::open(&database).unwrap();
+/// A run that has come to a database which somebody else has locked.
+fn waiting_for_a_lock(machine: &Machine, command: &mut Command) -> (rusqlite::Connection, Child) {
+    let connection = rusqlite::Connection::open(machine.at("blog/app.sqlite")).unwrap();
     connection.execute_batch("CREATE TABLE t (n); BEGIN EXCLUSIVE; INSERT INTO t VALUES (1)").unwrap();
     let text = fs::read_to_string(machine.config()).unwrap();
     machine.configure(&format!("{text}[projects.blog.databases.main]\nengine = \"sqlite\"\npath = \"app.sqlite\"\n"));
-    let mut child = machine.command(&["-v", "run"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut errors = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    // The lock keeps the dump waiting.
-    while !line.contains("database") {
-        line.clear();
-        assert_ne!(errors.read_line(&mut line).unwrap(), 0, "the dump never began");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let errors = child.stderr.as_mut().unwrap();
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !String::from_utf8_lossy(&seen).contains("database") {
+        assert_eq!(errors.read(&mut byte).unwrap(), 1, "the dump never began");
+        seen.push(byte[0]);
     }
+    (connection, child)
+}
+
+#[test]
+fn ctrl_c_stops_in_order_with_130() {
+    let machine = Machine::prepared();
+    let (waiting, mut child) = waiting_for_a_lock(&machine, &mut machine.command(&["-v", "run"]));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let mut rest = String::new();
-    errors.read_to_string(&mut rest).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
     assert!(rest.contains("Stopping in order"), "{rest}");
     let list = machine.call(&["list", "--json"]).ended(0).json();
     assert_eq!(list["projects"][0]["stores"][0]["snapshots"].as_array().unwrap().len(), 0);
-    connection.execute_batch("COMMIT").unwrap();
+    waiting.execute_batch("COMMIT").unwrap();
     machine.call(&["run"]).ended(0);
+}
+
+#[test]
+fn ctrl_c_at_a_question_ends_at_once() {
+    let machine = Machine::prepared();
+    machine.call(&["run"]).ended(0);
+    let (mut child, mut terminal) = on_terminal(&machine, &["restore", "--project", "blog"]);
+    read_until(&mut terminal, "Type yes:");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn what_nohup_ignores_stays_ignored() {
+    let machine = Machine::prepared();
+    let run = format!("trap '' HUP; exec {} --config {} run", env!("CARGO_BIN_EXE_havun-backup"), machine.config().display());
+    let (waiting, mut child) = waiting_for_a_lock(&machine, Command::new("sh").args(["-c", &run.replace(" run", " -v run")]));
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    waiting.execute_batch("COMMIT").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

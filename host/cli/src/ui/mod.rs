@@ -4,7 +4,7 @@ pub mod format;
 pub mod progress;
 pub mod table;
 
-use crate::{args::Global, error::CliError};
+use crate::{args::Global, error::CliError, interrupt};
 use havun_operations::report::{Failure, SCHEMA_VERSION};
 use serde::Serialize;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -89,7 +89,7 @@ impl Ui {
         let mut out = io::stderr().lock();
         write!(out, "{question} ").and_then(|()| out.flush()).map_err(failed)?;
         let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer).map_err(failed)?;
+        interrupt::while_asking(|| io::stdin().lock().read_line(&mut answer)).map_err(failed)?;
         Ok(Some(answer.trim_end_matches(['\r', '\n']).trim().to_owned()))
     }
 }

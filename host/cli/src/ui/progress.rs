@@ -10,7 +10,7 @@ use havun_operations::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     sync::{Mutex, OnceLock, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// The bars of this process, if there are any.
@@ -45,6 +45,22 @@ struct State {
     step: String,
     files: u64,
     bytes: u64,
+    since: Option<Instant>,
+}
+
+impl State {
+    /// How far the step is: files, bytes and bytes a second.
+    fn done(&self) -> String {
+        if self.files == 0 && self.bytes == 0 {
+            return String::new();
+        }
+        let millis = self.since.map_or(0, |since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let rate = match self.bytes.saturating_mul(1000).checked_div(millis) {
+            Some(rate) if millis >= 1000 && rate > 0 => format!(", {}/s", format::size(rate)),
+            _ => String::new(),
+        };
+        format!("  {}, {}{rate}", format::counted(self.files, "file", "files"), format::size(self.bytes))
+    }
 }
 
 impl Screen {
@@ -87,13 +103,8 @@ impl Screen {
         let Some(bar) = &self.bar else { return };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
-        let State { project, step, files, bytes } = &*state;
-        let done = if *files > 0 || *bytes > 0 {
-            format!("  {}, {}", format::counted(*files, "file", "files"), format::size(*bytes))
-        } else {
-            String::new()
-        };
-        bar.set_message(format::printable(&format!("{project}  {step}{done}")).replace('\n', " "));
+        let text = format!("{}  {}{}", state.project, state.step, state.done());
+        bar.set_message(format::printable(&text).replace('\n', " "));
     }
 }
 
@@ -105,7 +116,14 @@ impl Observer for Screen {
 
     fn step(&self, text: &str) {
         tracing::info!("{text}");
-        self.change(|state| *state = State { project: std::mem::take(&mut state.project), step: text.to_owned(), files: 0, bytes: 0 });
+        self.change(|state| {
+            *state = State {
+                project: std::mem::take(&mut state.project),
+                step: text.to_owned(),
+                since: Some(Instant::now()),
+                ..State::default()
+            }
+        });
     }
 
     fn advance(&self, stage: &str, files: u64, bytes: u64) {
