@@ -91,5 +91,5 @@ fn everything_that_fails_is_told_at_once() {
     let called = machine.call(&["init"]);
     assert_ne!(called.status, 0);
     let all = called.stdout + &called.stderr;
-    assert!(all.contains("failed   store local") && all.contains("failed   project blog"), "{all}");
+    assert!(all.contains("Not ready: ") && all.contains("failed   store local") && all.contains("failed   project blog"), "{all}");
 }

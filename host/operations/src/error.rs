@@ -351,6 +351,10 @@ impl OperationError {
             Self::Store { source, .. } => crate::project::store_hint(source)?,
             Self::Vault { source, .. } => crate::project::vault_hint(source)?,
             Self::Audit(source) if is_setting(&**source) => "correct `url` in [audit]; without it no run can be recorded".to_owned(),
+            Self::DatabaseTest { project, .. } => {
+                format!("start the server, or correct the connection: [projects.{project}.databases.NAME] overrides what the strategy found")
+            }
+            Self::Secret { project, .. } => format!("correct the secret in [projects.{project}.databases.NAME]"),
             Self::NoKey { .. } => "name the identity file at `identity` in [keys]".to_owned(),
             _ => return None,
         })

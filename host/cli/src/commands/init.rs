@@ -106,7 +106,10 @@ fn prepare(app: &App, args: &InitArgs, config: Config) -> Result<u8, CliError> {
     app.screen.clear();
     print_steps(app, &report);
     let status = report.exit_status();
-    if status == 0 {
+    let failed = report.steps.iter().filter(|step| step.failure.is_some()).count();
+    if failed > 0 {
+        app.ui.line(format!("Not ready: {failed} of {} steps failed. Mend them and call `havun-backup init` again.", report.steps.len()));
+    } else {
         app.ui.line("Ready. `havun-backup run --dry-run` shows what would be backed up, `havun-backup run` does it.");
     }
     app.ui.document(&report)?;

@@ -201,8 +201,10 @@ fn section(draft: &ProjectConfig, found: &Detection, notes: &[String], plan: &Ba
     out.entry("hot", &Value::from("30d"), "a month of days near at hand");
     out.entry("archive", &Value::from("7y"), "what the tax authority asks for; counted from the end of the calendar year");
     out.entry("archive_auto_delete", &Value::from(false), "an archive is only ever deleted by a person");
-    out.head(&format!("projects.{}.settings", key(name.as_str())));
-    let writable = found.settings.iter().filter_map(|setting| Some((setting, toml(&setting.value)?)));
+    let writable: Vec<_> = found.settings.iter().filter_map(|setting| Some((setting, toml(&setting.value)?))).collect();
+    if !writable.is_empty() {
+        out.head(&format!("projects.{}.settings", key(name.as_str())));
+    }
     for (ProposedSetting { key: setting, reason, .. }, value) in writable {
         out.entry(&key(setting), &value, reason);
     }
