@@ -50,7 +50,7 @@ impl Called {
 /// The program without a configuration.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_havun-backup"));
-    command.env_remove("HAVUN_BACKUP_CONFIG").stdin(Stdio::null());
+    command.env_remove("HAVUN_BACKUP_CONFIG").env_remove("COLUMNS").stdin(Stdio::null());
     command
 }
 
