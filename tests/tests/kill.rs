@@ -68,7 +68,9 @@ fn a_run_killed_at_any_moment_loses_nothing() {
     machine.call(&["verify", "--read-data"]).ended(0);
     for store in ["local", "archive"] {
         let target = machine.at(&format!("back-{store}"));
-        machine.call(&["restore", "--project", "shop", "--latest", "--store", store, "--target", target.to_str().unwrap(), "--yes"]).ended(0);
+        machine
+            .call(&["restore", "--project", "shop", "--latest", "--store", store, "--target", target.to_str().unwrap(), "--yes"])
+            .ended(0);
         assert_eq!(tree_difference(&root, &target, &[]), "", "{store}");
     }
 }

@@ -315,7 +315,9 @@ impl OperationError {
             | Self::BadTargetDatabase { .. }
             | Self::UnknownItem { .. }
             | Self::AmbiguousSnapshot { .. } => exit::USAGE,
-            Self::UnknownStrategy { .. } | Self::Component { .. } | Self::StoreKind { .. } | Self::Key { .. } | Self::Secret { .. } => exit::CONFIG,
+            Self::UnknownStrategy { .. } | Self::Component { .. } | Self::StoreKind { .. } | Self::Key { .. } | Self::Secret { .. } => {
+                exit::CONFIG
+            }
             Self::Store { source, .. } => crate::project::store_status(source),
             Self::Vault { source, .. } => crate::project::vault_status(source),
             Self::NoKey { .. } => exit::WRONG_KEY,
@@ -352,7 +354,9 @@ impl OperationError {
             Self::Vault { source, .. } => crate::project::vault_hint(source)?,
             Self::Audit(source) if is_setting(&**source) => "correct `url` in [audit]; without it no run can be recorded".to_owned(),
             Self::DatabaseTest { project, .. } => {
-                format!("start the server, or correct the connection: [projects.{project}.databases.NAME] overrides what the strategy found")
+                format!(
+                    "start the server, or correct the connection: [projects.{project}.databases.NAME] overrides what the strategy found"
+                )
             }
             Self::Secret { project, .. } => format!("correct the secret in [projects.{project}.databases.NAME]"),
             Self::NoKey { .. } => "name the identity file at `identity` in [keys]".to_owned(),
