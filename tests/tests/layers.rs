@@ -28,9 +28,10 @@ fn dependencies_run_one_way() {
         ("havun-model", [].as_slice()),
         ("havun-dotenv", &[]),
         ("havun-vault", &["havun-model"]),
+        ("havun-stores", &["havun-model", "havun-vault"]),
         ("havun-plugin-runtime", &["havun-model"]),
-        ("havun-operations", &["havun-model", "havun-vault", "havun-plugin-runtime", "havun-dotenv"]),
-        ("havun-backup", &["havun-model", "havun-vault", "havun-plugin-runtime", "havun-operations", "havun-dotenv"]),
+        ("havun-operations", &["havun-model", "havun-vault", "havun-stores", "havun-plugin-runtime", "havun-dotenv"]),
+        ("havun-backup", &["havun-model", "havun-vault", "havun-stores", "havun-plugin-runtime", "havun-operations", "havun-dotenv"]),
     ]);
     let found = dependencies();
     for (member, may) in &allowed {
@@ -45,7 +46,7 @@ fn dependencies_run_one_way() {
 fn heavy_crates_are_named_in_one_place() {
     for (member, names) in dependencies() {
         for (heavy, home) in
-            [("wasmtime", "havun-plugin-runtime"), ("sqlx", "havun-operations"), ("age", "havun-vault"), ("clap", "havun-backup")]
+            [("wasmtime", "havun-plugin-runtime"), ("sqlx", "havun-operations"), ("age", "havun-vault"), ("clap", "havun-backup"), ("russh", "havun-stores"), ("rusty-s3", "havun-stores")]
         {
             assert!(!names.contains(heavy) || member == home, "{member} names {heavy}");
         }

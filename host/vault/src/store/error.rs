@@ -90,6 +90,49 @@ pub enum StoreError {
         /// The bound.
         max: u64,
     },
+    /// What shall be stored cannot be read where it comes from, or is damaged there. Nothing is wrong with this store.
+    #[error("{name} cannot be copied: {why}")]
+    Source {
+        /// The object.
+        name: ObjectName,
+        /// What reading it said.
+        why: String,
+    },
+    /// The store holds other bytes than were sent.
+    #[error("{name} reads back as other bytes than were written")]
+    ReadBack {
+        /// The object.
+        name: ObjectName,
+    },
+    /// The server is another one than the configuration names. Never tried again, never accepted.
+    #[error("the host key of {host} is {found}, and the configuration allows {expected}")]
+    HostKey {
+        /// Name and port.
+        host: String,
+        /// Fingerprint that the server showed.
+        found: String,
+        /// What is pinned.
+        expected: String,
+    },
+    /// The server answers and will not serve us as configured: a refused login, a missing bucket, a wrong clock, an
+    /// operation that it does not allow.
+    #[error("{what}: {why}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// As the server says it.
+        why: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// An object lies in the store without the lock that was asked for.
+    #[error("{name} is not locked as asked: {found}")]
+    NotLocked {
+        /// The object.
+        name: ObjectName,
+        /// What the server says of its lock.
+        found: String,
+    },
     /// A write or fsync failed before, so the object is void.
     #[error("upload is void after an earlier failure")]
     Void,
@@ -121,13 +164,39 @@ impl StoreError {
             Self::NoSpace { .. } => Some("free some space, or shorten the hot retention and run `havun-backup cleanup`"),
             Self::Denied { .. } => Some("run as the user who owns the store, or correct its permissions"),
             Self::Locked { .. } => Some("wait for the other run to end; `--force` takes the vault over from one that hangs"),
+            Self::HostKey { .. } => Some(
+                "if the server's owner has announced a new key, check its fingerprint and put it at `host_key`; otherwise somebody stands between",
+            ),
+            Self::Refused { hint, .. } => Some(hint),
+            Self::NotLocked { .. } => Some("does the bucket allow object lock with that term? `havun-backup store check` tries it"),
+            Self::Source { .. } => Some("`havun-backup verify` names what is damaged; `havun-backup repair` mends it from another store"),
+            Self::ReadBack { .. } => Some("the disk or the server is failing; nothing was published"),
             Self::Unreachable { .. } => Some("check the network and the store's server, then run again"),
             _ => None,
         }
     }
 
+    /// An error of the origin that [`super::Store::put`] copies from: never worth another try at the destination.
+    pub fn source(name: &ObjectName, why: Self) -> Self {
+        match why {
+            Self::Source { .. } => why,
+            why => Self::Source { name: name.clone(), why: why.to_string() },
+        }
+    }
+
+    /// Compares what an object's bytes hash to with what they should.
+    ///
+    /// # Errors
+    /// [`StoreError::Source`].
+    pub fn check_source(name: &ObjectName, found: &[u8; 32], expected: &[u8; 32]) -> Result<(), Self> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(Self::Source { name: name.clone(), why: format!("its SHA-256 is {}, expected {}", hex::encode(found), hex::encode(expected)) })
+    }
+
     /// Sorts a system error at `path` into its kind.
-    pub(crate) fn at(path: &Path, source: io::Error) -> Self {
+    pub fn at(path: &Path, source: io::Error) -> Self {
         use io::ErrorKind as Kind;
         let path = path.to_owned();
         match source.kind() {

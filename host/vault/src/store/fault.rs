@@ -100,6 +100,7 @@ pub enum Operation {
     Lease,
     CheckLease,
     FreeBytes,
+    ServerSha256,
 }
 
 /// A call as it arrived; its number is its place in [`FaultStore::log`].
@@ -250,6 +251,18 @@ impl<S: Store> Store for FaultStore<S> {
 
     fn promises(&self) -> Promises {
         self.inner.promises()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
+    }
+
+    fn server_sha256(&self, names: &[ObjectName]) -> Result<Option<Vec<Option<[u8; 32]>>>, StoreError> {
+        self.plain(Operation::ServerSha256, "", || self.inner.server_sha256(names))
+    }
+
+    fn as_dyn(&self) -> &dyn Store {
+        self
     }
 
     fn begin(&self) -> Result<Box<dyn Upload + '_>, StoreError> {

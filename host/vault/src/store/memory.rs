@@ -103,6 +103,10 @@ impl Store for MemoryStore {
         Promises::ALL
     }
 
+    fn as_dyn(&self) -> &dyn Store {
+        self
+    }
+
     fn begin(&self) -> Result<Box<dyn Upload + '_>, StoreError> {
         let mut state = self.lock();
         let number = state.next_upload;

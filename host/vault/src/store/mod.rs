@@ -15,6 +15,7 @@ mod memory;
 mod name;
 mod retry;
 mod session;
+mod source;
 
 pub use error::StoreError;
 pub use fault::{Call, Fault, FaultPlan, FaultStore, Operation};
@@ -22,6 +23,8 @@ pub use local::{LocalRoot, LocalStore};
 pub use memory::MemoryStore;
 pub use name::ObjectName;
 pub use retry::{RetryPolicy, RetryStore, Sleeper, ThreadSleeper};
+pub use session::{Life, Session};
+pub use source::{Source, StoredSource, put_by_upload};
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,11 +43,21 @@ pub struct Promises {
     pub durable_name: bool,
     /// `publish` cannot replace an object, not even in a race.
     pub no_overwrite: bool,
+    /// `remove` works. A put-once or locked store has only what nobody can take away.
+    #[serde(default = "yes")]
+    pub removes: bool,
+    /// A lease keeps every other writer out, those on other machines too.
+    #[serde(default = "yes")]
+    pub exclusive: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Promises {
     /// All of them.
-    pub const ALL: Self = Self { durable_file: true, durable_name: true, no_overwrite: true };
+    pub const ALL: Self = Self { durable_file: true, durable_name: true, no_overwrite: true, removes: true, exclusive: true };
 }
 
 /// An object as a listing shows it.
@@ -72,6 +85,31 @@ pub trait Store: Send + Sync {
 
     /// What `publish` and `remove` hold to.
     fn promises(&self) -> Promises;
+
+    /// What the store does not promise, one sentence each, for the operator and for the record of the run.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Stores a whole object whose bytes can be had from any place, as often as needed: it is begun anew or resumed
+    /// after a failure, and sent in parallel where that is faster. Its SHA-256 is compared with `sha256` before it has its
+    /// name (on a put-once store: before its first byte is sent).
+    ///
+    /// # Errors
+    /// [`StoreError::Source`] when the bytes cannot be read or are not those of `sha256`; [`StoreError::ReadBack`] when the
+    /// store holds other bytes than were sent; [`StoreError::Conflict`].
+    fn put(&self, name: &ObjectName, source: &dyn Source, sha256: &[u8; 32]) -> Result<Published, StoreError> {
+        put_by_upload(self.as_dyn(), name, source, sha256)
+    }
+
+    /// SHA-256 of stored objects, reckoned by the store's own machine from what lies on its disk, without sending it: one
+    /// answer for each name, `None` where there is no such object. The whole answer is `None` where the store cannot.
+    fn server_sha256(&self, _names: &[ObjectName]) -> Result<Option<Vec<Option<[u8; 32]>>>, StoreError> {
+        Ok(None)
+    }
+
+    /// Itself, for methods that have a default.
+    fn as_dyn(&self) -> &dyn Store;
 
     /// Begins an object beneath `tmp/`, on the same file system as its final name.
     ///
@@ -159,6 +197,22 @@ macro_rules! store_behind {
 
             fn promises(&self) -> Promises {
                 (**self).promises()
+            }
+
+            fn notes(&self) -> Vec<String> {
+                (**self).notes()
+            }
+
+            fn put(&self, name: &ObjectName, source: &dyn Source, sha256: &[u8; 32]) -> Result<Published, StoreError> {
+                (**self).put(name, source, sha256)
+            }
+
+            fn server_sha256(&self, names: &[ObjectName]) -> Result<Option<Vec<Option<[u8; 32]>>>, StoreError> {
+                (**self).server_sha256(names)
+            }
+
+            fn as_dyn(&self) -> &dyn Store {
+                (**self).as_dyn()
             }
 
             fn begin(&self) -> Result<Box<dyn Upload + '_>, StoreError> {

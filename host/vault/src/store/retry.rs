@@ -3,7 +3,7 @@
 //! A failed upload is void (nobody knows what arrived), so it is never continued: a small one is begun anew
 //! from the bytes kept here, a large one is the business of whoever has its bytes.
 
-use super::{Lease, Listed, ObjectName, Promises, Published, Store, StoreError, Upload};
+use super::{Lease, Listed, ObjectName, Promises, Published, Source, Store, StoreError, Upload};
 use std::{sync::Arc, time::Duration};
 
 /// Pauses. An argument, so that tests do not wait.
@@ -101,6 +101,22 @@ impl<S: Store> Store for RetryStore<S> {
 
     fn promises(&self) -> Promises {
         self.inner.promises()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
+    }
+
+    fn put(&self, name: &ObjectName, source: &dyn Source, sha256: &[u8; 32]) -> Result<Published, StoreError> {
+        self.retry.again(|| self.inner.put(name, source, sha256))
+    }
+
+    fn server_sha256(&self, names: &[ObjectName]) -> Result<Option<Vec<Option<[u8; 32]>>>, StoreError> {
+        self.retry.again(|| self.inner.server_sha256(names))
+    }
+
+    fn as_dyn(&self) -> &dyn Store {
+        self
     }
 
     fn begin(&self) -> Result<Box<dyn Upload + '_>, StoreError> {

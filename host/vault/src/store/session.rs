@@ -9,7 +9,7 @@ use std::{
 
 /// A process of this or another machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Session {
+pub struct Session {
     /// First 12 hex digits of the kernel's boot id.
     boot: String,
     /// Inode of the process-id namespace: a process id means nothing outside of it.
@@ -21,8 +21,10 @@ pub(super) struct Session {
 
 /// What is known of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Life {
+pub enum Life {
+    /// It runs.
     Alive,
+    /// It has ended.
     Dead,
     /// Another machine, another container, or before a reboot.
     Unknown,

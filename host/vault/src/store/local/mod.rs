@@ -107,6 +107,10 @@ impl Store for LocalStore {
         Promises::ALL
     }
 
+    fn as_dyn(&self) -> &dyn Store {
+        self
+    }
+
     fn begin(&self) -> Result<Box<dyn Upload + '_>, StoreError> {
         self.root.check()?;
         Ok(Box::new(upload::LocalUpload::begin(self)?))
