@@ -1,4 +1,5 @@
-//! The audit database: `backup_logs`, `restore_logs` and `test_logs`, one row for each run, restore and check.
+//! The audit database: `backup_logs`, `restore_logs` and `test_logs`, one row for each run, restore and check; and
+//! `replication_queue`, the replicas that lag behind.
 //!
 //! A row exists from the moment that the work begins (`running`) and is completed when it ends, so that a killed run
 //! is seen: the next time the database is opened its row becomes `interrupted`. SQL is never the only place of
@@ -8,7 +9,10 @@
 
 mod migrations;
 mod process_key;
+mod queue;
 mod statements;
+
+pub use queue::QueueRow;
 
 use jiff::Timestamp;
 use serde::Serialize;

@@ -2,11 +2,11 @@
 //! refused reads as absent here.
 
 use super::{
-    check::{Checker, port},
+    check::{Checker, port, whole},
     secret::Secret,
     types::{
-        Audit, Config, DatabaseConfig, Email, Host, Keys, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store, SftpStore,
-        Slack, StoreConfig, StoreKind, Tier,
+        Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store,
+        SftpStore, Slack, StoreConfig, StoreKind, Tier, UploadCheck,
     },
 };
 use havun_model::{ProjectName, StoreName, retention::Term};
@@ -25,13 +25,17 @@ use zeroize::Zeroizing;
 pub const BUILT_IN_STRATEGIES: &[&str] = &["files", "laravel", "laravel-package", "nodejs"];
 
 const STATE_DIR: &str = "/var/lib/havun-backup";
+/// Every stored byte is read once in this time, unless the store says otherwise.
+const SCRUB: &str = "90d";
+/// Connections to a store over the network, unless it says otherwise.
+const CONNECTIONS: usize = 4;
 
 /// Builds the configuration; what only shows between tables is reported to `checker`.
 pub(super) fn build(document: &DeTable<'_>, path: &Path, checker: &mut Checker<'_>) -> Config {
     let base = path.parent().unwrap_or(Path::new("/"));
     let root = Section { table: Some(document), base };
     let host = host(&root.section("host"));
-    let stores = root.named("stores").filter_map(|(name, at, table)| Some((store(name, &table)?, at))).collect::<Vec<_>>();
+    let stores = root.named("stores").filter_map(|(name, at, table)| Some((store(name, at, &table, checker)?, at))).collect::<Vec<_>>();
     let plugins = root.named("plugins").map(|(name, at, table)| (name.to_owned(), plugin(name, at, &table, checker))).collect();
     report_shared_folders(&stores, checker);
     let projects = root.named("projects").filter_map(|(name, _, table)| project(name, &table, &plugins, checker)).collect();
@@ -113,6 +117,10 @@ impl<'a> Section<'a> {
         }
     }
 
+    fn connections(&self) -> usize {
+        self.value("connections").and_then(whole).map_or(CONNECTIONS, usize::from)
+    }
+
     fn term(&self, name: &str) -> Option<Term> {
         self.str(name)?.parse().ok()
     }
@@ -140,7 +148,10 @@ fn keys(section: &Section<'_>) -> Keys {
     Keys { identity: section.secret("identity"), escrow: section.texts("escrow") }
 }
 
-fn store(name: &str, section: &Section<'_>) -> Option<StoreConfig> {
+fn store(name: &str, at: usize, section: &Section<'_>, checker: &mut Checker<'_>) -> Option<StoreConfig> {
+    if name == super::types::SPOOL {
+        checker.report(at, format!("`{name}` is the program's own store: give this one another name"));
+    }
     let tier = match section.str("tier")? {
         "hot" => Tier::Hot,
         "archive" => Tier::Archive,
@@ -149,26 +160,77 @@ fn store(name: &str, section: &Section<'_>) -> Option<StoreConfig> {
     };
     let kind = match section.str("kind")? {
         "local" => StoreKind::Local { path: section.path("path")? },
-        "sftp" => StoreKind::Sftp(SftpStore {
-            host: section.text("host")?,
-            port: section.value("port").map_or(Some(22), port)?,
-            user: section.text("user")?,
-            path: section.text("path")?,
-            identity: section.secret("identity"),
-            password: section.secret("password"),
-            host_key: section.text("host_key")?,
-        }),
-        "s3" => StoreKind::S3(S3Store {
-            endpoint: section.text("endpoint").unwrap_or_default(),
-            region: section.text("region").unwrap_or_else(|| "us-east-1".to_owned()),
-            bucket: section.text("bucket")?,
-            prefix: section.text("prefix").unwrap_or_default(),
-            access_key_id: section.secret("access_key_id"),
-            secret_access_key: section.secret("secret_access_key"),
-        }),
+        "sftp" => {
+            report_login(name, at, section, checker);
+            StoreKind::Sftp(sftp(section)?)
+        }
+        "s3" => StoreKind::S3(s3(section)?),
         _ => return None,
     };
-    Some(StoreConfig { name: StoreName::new(name).ok()?, tier, kind })
+    Some(StoreConfig {
+        name: StoreName::new(name).ok()?,
+        tier,
+        kind,
+        bandwidth: section.str("bandwidth").and_then(|text| text.parse().ok()),
+        par2: section.value("par2").and_then(whole).and_then(|percent| u8::try_from(percent).ok()),
+        scrub: section.term("scrub").or_else(|| SCRUB.parse().ok())?,
+    })
+}
+
+fn sftp(section: &Section<'_>) -> Option<SftpStore> {
+    Some(SftpStore {
+        host: section.text("host")?,
+        port: section.value("port").map_or(Some(22), port)?,
+        user: section.text("user")?,
+        path: section.text("path")?,
+        identity: section.secret("identity"),
+        passphrase: section.secret("passphrase"),
+        password: section.secret("password"),
+        agent: section.flag("agent").unwrap_or(false),
+        host_key: section.text("host_key")?,
+        connections: section.connections(),
+        put_once: section.flag("put_once").unwrap_or(false),
+        verify: match section.str("verify") {
+            Some("read-back") => UploadCheck::ReadBack,
+            Some("size") => UploadCheck::Size,
+            _ => UploadCheck::Auto,
+        },
+    })
+}
+
+fn s3(section: &Section<'_>) -> Option<S3Store> {
+    Some(S3Store {
+        endpoint: section.text("endpoint").unwrap_or_default(),
+        region: section.text("region").unwrap_or_else(|| "us-east-1".to_owned()),
+        bucket: section.text("bucket")?,
+        prefix: section.text("prefix").unwrap_or_default(),
+        access_key_id: section.secret("access_key_id"),
+        secret_access_key: section.secret("secret_access_key"),
+        session_token: section.secret("session_token"),
+        object_lock: match section.str("object_lock") {
+            Some("governance") => Some(LockMode::Governance),
+            Some("compliance") => Some(LockMode::Compliance),
+            _ => None,
+        },
+        // Services of one's own rarely have a name for each bucket; AWS asks for it.
+        path_style: section.flag("path_style").unwrap_or_else(|| section.get("endpoint").is_some()),
+        connections: section.connections(),
+    })
+}
+
+/// One way to log in, so that nobody wonders which of two was tried; a passphrase belongs to a key.
+fn report_login(name: &str, at: usize, section: &Section<'_>, checker: &mut Checker<'_>) {
+    let agent = section.get("agent").is_some_and(|value| value.get_ref().as_bool() == Some(true));
+    let given = [("identity", section.get("identity").is_some()), ("agent", agent), ("password", section.get("password").is_some())];
+    let given: Vec<&str> = given.into_iter().filter_map(|(key, is_given)| is_given.then_some(key)).collect();
+    match given.as_slice() {
+        [] => checker.report(at, format!("[stores.{name}] has no way to log in: give `identity`, `agent = true` or `password`")),
+        [_] => {}
+        several => checker.report(at, format!("[stores.{name}] has {} ways to log in ({}): keep one", several.len(), several.join(", "))),
+    }
+    if section.get("passphrase").is_some() && section.get("identity").is_none() {
+        checker.report(at, format!("`passphrase` in [stores.{name}] belongs to a private key, and `identity` names none"));
+    }
 }
 
 /// Two stores in one folder would be one copy that counts as two.
@@ -236,6 +298,8 @@ fn project(
             hot: retention.term("hot").or_else(|| "30d".parse().ok())?,
             archive: retention.term("archive").or_else(|| "7y".parse().ok())?,
             archive_auto_delete: retention.flag("archive_auto_delete").unwrap_or(false),
+            explicit_hot: retention.get("hot").is_some(),
+            explicit_archive: retention.get("archive").is_some(),
         },
         databases,
         settings: settings?,

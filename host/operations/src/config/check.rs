@@ -1,6 +1,9 @@
 //! A document against its shape: every error of the file in one pass, each with line and column.
 
-use super::shape::{Key, Kind, Rule, Shape};
+use super::{
+    Rate,
+    shape::{Key, Kind, Rule, Shape},
+};
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
 use jiff::tz::TimeZone;
 use std::ops::Range;
@@ -88,6 +91,11 @@ impl<'t> Checker<'t> {
             (Kind::Text | Kind::Path, DeValue::String(text)) if text.is_empty() => self.report(at, format!("`{name}` is empty")),
             (Kind::Text | Kind::Path, DeValue::String(_)) | (Kind::Bool, DeValue::Boolean(_)) | (Kind::Free, DeValue::Table(_)) => {}
             (Kind::Port, DeValue::Integer(_)) if port(value.get_ref()).is_some() => {}
+            (Kind::Count(low, high), DeValue::Integer(_)) => {
+                if whole(value.get_ref()).is_none_or(|number| !(low..=high).contains(&number)) {
+                    self.report(at, format!("`{name}` must be a whole number from {low} to {high}"));
+                }
+            }
             (Kind::Word(words), DeValue::String(text)) if words.contains(&text.as_ref()) => {}
             (Kind::Word(words), DeValue::String(text)) => {
                 let near = did_you_mean(text, words.iter().copied());
@@ -174,6 +182,7 @@ impl<'t> Checker<'t> {
             Rule::StoreName => self.store_error(text),
             Rule::Digest => text.parse::<Digest>().err().map(|e| e.to_string()),
             Rule::Address => (!is_address(text)).then(|| format!("`{text}` is not a mail address")),
+            Rule::Rate => text.parse::<Rate>().err().map(|e| e.to_string()),
             Rule::HttpUrl => (!has_scheme(text, &["https", "http"])).then(|| format!("`{text}` is not an http(s) address")),
         };
         if let Some(why) = wrong {
@@ -225,8 +234,13 @@ pub(super) fn line_column(text: &str, at: usize) -> (usize, usize) {
 
 /// A port from 1 to 65535.
 pub(super) fn port(value: &DeValue<'_>) -> Option<u16> {
+    whole(value).filter(|port| *port > 0)
+}
+
+/// A whole number from 0 to 65535.
+pub(super) fn whole(value: &DeValue<'_>) -> Option<u16> {
     let integer = value.as_integer()?;
-    u16::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|port| *port > 0)
+    u16::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
 /// ` (did you mean …?)`, or nothing.
@@ -264,6 +278,7 @@ fn expectation(kind: Kind) -> &'static str {
         Kind::Texts | Kind::CheckedList(_) => "a list of texts",
         Kind::Bool => "true or false",
         Kind::Port => "a port from 1 to 65535",
+        Kind::Count(..) => "a whole number",
         Kind::Secret | Kind::SecretUrl(_) => "a secret: a text, or a table with `file`, `env` or `credential`",
         Kind::Section(_) | Kind::Named(_) | Kind::Kinds(_) | Kind::Free => "a table",
     }

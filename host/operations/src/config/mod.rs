@@ -9,6 +9,7 @@
 mod build;
 mod check;
 mod locate;
+mod rate;
 mod schema;
 mod secret;
 mod shape;
@@ -20,10 +21,11 @@ mod types;
 pub use build::BUILT_IN_STRATEGIES;
 pub use check::Problem;
 pub use locate::{CONFIG_VARIABLE, ConfigError, LOCAL_CONFIG, SYSTEM_CONFIG, locate};
+pub use rate::{Rate, RateError};
 pub use schema::schema;
 pub use secret::{Secret, SecretError};
 pub use show::{Shown, show};
 pub use types::{
-    Audit, Config, DatabaseConfig, Email, Host, Keys, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store, SftpStore, Slack,
-    StoreConfig, StoreKind, Tier,
+    Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store,
+    SftpStore, Slack, StoreConfig, StoreKind, Tier, UploadCheck,
 };

@@ -12,6 +12,8 @@ pub(super) enum Kind {
     Bool,
     /// 1 to 65535.
     Port,
+    /// A whole number from the first to the second.
+    Count(u16, u16),
     /// A path; relative ones start at the folder of the configuration.
     Path,
     /// One of these words.
@@ -55,6 +57,8 @@ pub(super) enum Rule {
     Address,
     /// `https://…` or `http://…`.
     HttpUrl,
+    /// `20 MiB/s`.
+    Rate,
 }
 
 /// One key.
@@ -133,6 +137,9 @@ static LOCAL_STORE: Shape = Shape {
         required("tier", TIERS, "What the store is for."),
         required("kind", KINDS, "local."),
         required("path", Kind::Path, "The folder."),
+        optional("bandwidth", Kind::Checked(Rule::Rate), "Not faster than this, up and down together: `20 MiB/s`, `500 KiB/s`."),
+        optional("par2", Kind::Count(1, 100), "Percent of each pack that PAR2 files beside it can mend; none unless said."),
+        optional("scrub", Kind::Checked(Rule::Term), "Every stored byte is read once in this time; 90d unless said."),
     ],
 };
 
@@ -145,9 +152,21 @@ static SFTP_STORE: Shape = Shape {
         optional("port", Kind::Port, "22 unless said."),
         required("user", Kind::Text, "Login name."),
         required("path", Kind::Text, "Folder on the server."),
-        optional("identity", Kind::Secret, "Private SSH key."),
+        optional("identity", Kind::Secret, "Private SSH key; exactly one of `identity`, `agent` and `password` is needed."),
+        optional("passphrase", Kind::Secret, "Passphrase of the private key, where it has one."),
+        optional("agent", Kind::Bool, "true: ask the SSH agent at $SSH_AUTH_SOCK for keys."),
         optional("password", Kind::Secret, "Password, where keys are not possible."),
         required("host_key", Kind::Checked(Rule::HostKey), "`hetzner`, `SHA256:…` or `ssh-ed25519 AAAA…`: never trusted on first use."),
+        optional("connections", Kind::Count(1, 8), "Connections at once, 1 to 8; 4 unless said."),
+        optional("put_once", Kind::Bool, "true: the server allows neither rename nor delete nor overwrite; false unless said."),
+        optional(
+            "verify",
+            Kind::Word(&["auto", "read-back", "size"]),
+            "How an upload is compared with what was sent: `auto` (the server's sha256sum where it has one, else the size; the default), `read-back` or `size`.",
+        ),
+        optional("bandwidth", Kind::Checked(Rule::Rate), "Not faster than this, up and down together: `20 MiB/s`, `500 KiB/s`."),
+        optional("par2", Kind::Count(1, 100), "Percent of each pack that PAR2 files beside it can mend; none unless said."),
+        optional("scrub", Kind::Checked(Rule::Term), "Every stored byte is read once in this time; 90d unless said."),
     ],
 };
 
@@ -162,6 +181,21 @@ static S3_STORE: Shape = Shape {
         optional("prefix", Kind::Text, "Folder in the bucket."),
         optional("access_key_id", Kind::Secret, "Access key id."),
         optional("secret_access_key", Kind::Secret, "Secret access key."),
+        optional("session_token", Kind::Secret, "Session token of temporary credentials."),
+        optional(
+            "object_lock",
+            Kind::Word(&["governance", "compliance"]),
+            "Lock every object until the end of its archive term: `governance` (a special permission lifts it) or `compliance` (nobody can).",
+        ),
+        optional(
+            "path_style",
+            Kind::Bool,
+            "https://host/bucket/… instead of https://bucket.host/…; true where `endpoint` is given, unless said.",
+        ),
+        optional("connections", Kind::Count(1, 8), "Connections at once, 1 to 8; 4 unless said."),
+        optional("bandwidth", Kind::Checked(Rule::Rate), "Not faster than this, up and down together: `20 MiB/s`, `500 KiB/s`."),
+        optional("par2", Kind::Count(1, 100), "Percent of each pack that PAR2 files beside it can mend; none unless said."),
+        optional("scrub", Kind::Checked(Rule::Term), "Every stored byte is read once in this time; 90d unless said."),
     ],
 };
 
@@ -218,7 +252,7 @@ static PROJECT: Shape = Shape {
 static RETENTION: Shape = Shape {
     doc: "How long it is kept.",
     keys: &[
-        optional("hot", Kind::Checked(Rule::Term), "In hot stores; 30d unless said."),
+        optional("hot", Kind::Checked(Rule::Term), "In hot stores; 30d unless said, and nothing is thinned before it is said."),
         optional("archive", Kind::Checked(Rule::Term), "In archives; 7y unless said. Years run from the end of the calendar year."),
         optional("archive_auto_delete", Kind::Bool, "false unless said."),
     ],

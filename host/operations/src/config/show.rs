@@ -1,6 +1,6 @@
 //! A configuration as it is understood: defaults filled in, secrets masked.
 
-use super::{Config, DatabaseConfig, ProjectConfig, Secret, StoreConfig, StoreKind};
+use super::{Config, DatabaseConfig, LockMode, ProjectConfig, Secret, StoreConfig, StoreKind};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -47,15 +47,22 @@ fn store(store: &StoreConfig) -> Value {
         StoreKind::Local { path } => json!({ "path": path }),
         StoreKind::Sftp(s) => json!({
             "host": s.host, "port": s.port, "user": s.user, "path": s.path, "host_key": s.host_key,
-            "identity": s.identity.as_ref().map(secret), "password": s.password.as_ref().map(secret),
+            "identity": s.identity.as_ref().map(secret), "passphrase": s.passphrase.as_ref().map(secret),
+            "password": s.password.as_ref().map(secret), "agent": s.agent.then_some(true),
+            "connections": s.connections, "put_once": s.put_once, "verify": s.verify.word(),
         }),
         StoreKind::S3(s) => json!({
             "endpoint": s.endpoint, "region": s.region, "bucket": s.bucket, "prefix": s.prefix,
             "access_key_id": s.access_key_id.as_ref().map(secret), "secret_access_key": s.secret_access_key.as_ref().map(secret),
+            "session_token": s.session_token.as_ref().map(secret), "object_lock": s.object_lock.map(LockMode::word),
+            "path_style": s.path_style, "connections": s.connections,
         }),
     };
     add(&mut shown, "tier", store.tier.word().into());
     add(&mut shown, "kind", store.kind.word().into());
+    add(&mut shown, "bandwidth", json!(store.bandwidth.map(|rate| rate.to_string())));
+    add(&mut shown, "par2", json!(store.par2));
+    add(&mut shown, "scrub", store.scrub.to_string().into());
     clean(shown)
 }
 

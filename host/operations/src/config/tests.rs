@@ -228,3 +228,76 @@ fn one_project_is_shown_with_its_own_stores() {
     assert_eq!(shown["stores"].as_object().unwrap().keys().collect::<Vec<_>>(), ["hetzner", "local"]);
     assert!(shown.get("notify").is_none());
 }
+
+const SFTP: &str = "[stores.s]\ntier='archive'\nkind='sftp'\nhost='h'\nuser='u'\npath='p'\nhost_key='hetzner'\n";
+const S3: &str = "[stores.s]\ntier='archive'\nkind='s3'\nbucket='b'\n";
+
+fn only_store(text: &str) -> StoreConfig {
+    parse(text).unwrap().stores.into_values().next().unwrap()
+}
+
+#[test]
+fn a_store_over_the_network_has_defaults_and_can_be_tuned() {
+    let store = only_store(&format!("{SFTP}agent=true"));
+    let StoreKind::Sftp(sftp) = &store.kind else { panic!("{store:?}") };
+    assert_eq!((sftp.connections, sftp.put_once, sftp.verify, sftp.agent), (4, false, UploadCheck::Auto, true));
+    assert_eq!((store.bandwidth, store.par2, store.scrub.to_string().as_str()), (None, None, "90d"));
+    let text = format!(
+        "{SFTP}identity={{file='k'}}\npassphrase={{env='P'}}\nconnections=8\nput_once=true\nverify='read-back'\nbandwidth='20 MiB/s'\npar2=10\nscrub='30d'\n"
+    );
+    let store = only_store(&text);
+    let StoreKind::Sftp(sftp) = &store.kind else { panic!("{store:?}") };
+    assert_eq!((sftp.connections, sftp.put_once, sftp.verify, sftp.agent), (8, true, UploadCheck::ReadBack, false));
+    assert_eq!(
+        (store.bandwidth.unwrap().bytes_per_second().get(), store.par2, store.scrub.to_string().as_str()),
+        (20 << 20, Some(10), "30d")
+    );
+    let shown = show(&parse(&text).unwrap(), None);
+    assert_eq!(show(&parse(&shown.to_toml()).unwrap(), None).json, shown.json);
+}
+
+#[test]
+fn a_bucket_has_defaults_and_can_be_locked() {
+    let StoreKind::S3(aws) = only_store(S3).kind else { panic!() };
+    assert_eq!((aws.path_style, aws.object_lock, aws.connections), (false, None, 4));
+    let text = format!("{S3}endpoint='https://s3.example.org'\nobject_lock='compliance'\nsession_token={{env='T'}}\nconnections=2\n");
+    let StoreKind::S3(own) = only_store(&text).kind else { panic!() };
+    assert_eq!((own.path_style, own.object_lock, own.connections), (true, Some(LockMode::Compliance), 2));
+    let shown = show(&parse(&text).unwrap(), None);
+    assert_eq!(show(&parse(&shown.to_toml()).unwrap(), None).json, shown.json);
+}
+
+#[test]
+fn a_login_is_one_and_numbers_and_rates_have_bounds() {
+    assert_eq!(problems(SFTP), ["1:9: [stores.s] has no way to log in: give `identity`, `agent = true` or `password`"]);
+    assert_eq!(
+        problems(&format!("{SFTP}agent=true\npassword={{env='P'}}\npassphrase={{env='Q'}}")),
+        [
+            "1:9: [stores.s] has 2 ways to log in (agent, password): keep one",
+            "1:9: `passphrase` in [stores.s] belongs to a private key, and `identity` names none",
+        ]
+    );
+    assert_eq!(
+        problems(&format!("{SFTP}agent=true\nconnections=9\npar2=0\nbandwidth='fast'\nscrub='soon'\nverify='maybe'")),
+        [
+            "9:13: `connections` must be a whole number from 1 to 8",
+            "10:6: `par2` must be a whole number from 1 to 100",
+            "11:11: `bandwidth`: `fast` is not a rate: write a number and `KiB/s`, `MiB/s` or `GiB/s` (or `kB/s`, `MB/s`, `GB/s`), as in `20 MiB/s`; at least 1 KiB/s",
+            "12:7: `scrub`: `soon` is not a term: write a number from 1 to 1000 and `d`, `w`, `m` or `y`, as in `30d` or `7y`",
+            "13:8: `verify` cannot be `maybe`: use `auto`, `read-back` or `size`",
+        ]
+    );
+}
+
+#[test]
+fn a_retention_remembers_what_was_written() {
+    let of = |text: &str| parse(text).unwrap().projects.into_values().next().unwrap().retention;
+    let written = of(DESIGN);
+    assert!(written.explicit_hot && written.explicit_archive);
+    let base = "[stores.s]\ntier='hot'\nkind='local'\npath='/b'\n[projects.p]\nstrategy='files'\nroot='/p'\nstores=['s']\n";
+    for empty in ["", "[projects.p.retention]\n", "[projects.p.retention]\narchive='7y'\n"] {
+        let default = of(&format!("{base}{empty}"));
+        assert!(!default.explicit_hot);
+        assert_eq!(default.hot.to_string(), "30d");
+    }
+}

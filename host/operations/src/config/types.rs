@@ -1,6 +1,6 @@
 //! The configuration as values: checked, with defaults filled in and paths made absolute.
 
-use super::Secret;
+use super::{Rate, Secret};
 use crate::schedule::Schedule;
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
 use jiff::tz::TimeZone;
@@ -56,6 +56,9 @@ pub struct Keys {
     pub escrow: Vec<String>,
 }
 
+/// The program's own store, for projects whose stores are all on other machines; no configured store has its name.
+pub const SPOOL: &str = "spool";
+
 /// What a store is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
@@ -87,6 +90,12 @@ pub struct StoreConfig {
     pub tier: Tier,
     /// Where it is.
     pub kind: StoreKind,
+    /// At most so fast, up and down together; as fast as it goes where there is none.
+    pub bandwidth: Option<Rate>,
+    /// Percent of each pack that PAR2 can mend; no PAR2 files where there is none.
+    pub par2: Option<u8>,
+    /// Every stored byte is read once in this time.
+    pub scrub: Term,
 }
 
 /// Where a store is.
@@ -104,6 +113,11 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
+    /// Whether it is on another machine.
+    pub fn is_remote(&self) -> bool {
+        !matches!(self, Self::Local { .. })
+    }
+
     /// `local`, `sftp` or `s3`.
     pub fn word(&self) -> &'static str {
         match self {
@@ -127,10 +141,42 @@ pub struct SftpStore {
     pub path: String,
     /// Private key.
     pub identity: Option<Secret>,
+    /// Of the private key, where it has one.
+    pub passphrase: Option<Secret>,
     /// Where keys are not possible.
     pub password: Option<Secret>,
+    /// Ask the SSH agent at `$SSH_AUTH_SOCK`.
+    pub agent: bool,
     /// Preset `hetzner`, `SHA256:…`, or `ssh-ed25519 AAAA…`.
     pub host_key: String,
+    /// Connections at once, 1 to 8.
+    pub connections: usize,
+    /// The server allows neither rename nor delete nor overwrite.
+    pub put_once: bool,
+    /// How an upload is compared with what was sent.
+    pub verify: UploadCheck,
+}
+
+/// How an upload is compared with what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadCheck {
+    /// By the server's own `sha256sum` where it has one, else by its size.
+    Auto,
+    /// By reading all of it back.
+    ReadBack,
+    /// By its size.
+    Size,
+}
+
+impl UploadCheck {
+    /// `auto`, `read-back` or `size`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::ReadBack => "read-back",
+            Self::Size => "size",
+        }
+    }
 }
 
 /// A bucket of an S3-compatible service.
@@ -148,6 +194,33 @@ pub struct S3Store {
     pub access_key_id: Option<Secret>,
     /// Secret access key.
     pub secret_access_key: Option<Secret>,
+    /// Of temporary credentials.
+    pub session_token: Option<Secret>,
+    /// Objects are locked until the end of their term.
+    pub object_lock: Option<LockMode>,
+    /// `https://host/bucket/…` instead of `https://bucket.host/…`.
+    pub path_style: bool,
+    /// Connections at once, 1 to 8.
+    pub connections: usize,
+}
+
+/// Who can take an object lock away before its date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockMode {
+    /// Whoever has a permission of its own for that.
+    Governance,
+    /// Nobody.
+    Compliance,
+}
+
+impl LockMode {
+    /// `governance` or `compliance`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Governance => "governance",
+            Self::Compliance => "compliance",
+        }
+    }
 }
 
 /// `[notify]`.
@@ -259,6 +332,10 @@ pub struct Retention {
     pub archive: Term,
     /// Whether an archive may delete by itself after the term.
     pub archive_auto_delete: bool,
+    /// `hot` was written, and is no default: nothing is thinned by a term that nobody chose.
+    pub explicit_hot: bool,
+    /// `archive` was written, and is no default.
+    pub explicit_archive: bool,
 }
 
 /// `[projects.NAME.databases.NAME]`: a connection of the operator's own. What is given here overrides what the

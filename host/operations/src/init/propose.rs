@@ -5,7 +5,7 @@
 
 use super::InitError;
 use crate::{
-    config::{Config, Priority, ProjectConfig, Retention, StoreKind, Tier},
+    config::{Config, Priority, ProjectConfig, Retention, Tier},
     context::{Context, new_run_id},
     error::OperationError,
     strategies,
@@ -125,7 +125,7 @@ fn draft(strategy: &str, name: &str, root: &Path) -> ProjectConfig {
         stores: Vec::new(),
         encryption: true,
         paused: false,
-        retention: Retention { hot, archive, archive_auto_delete: false },
+        retention: Retention { hot, archive, archive_auto_delete: false, explicit_hot: true, explicit_archive: true },
         databases: Default::default(),
         settings: serde_json::json!({}),
     }
@@ -272,9 +272,9 @@ fn new_stores(request: &ProposeRequest) -> Vec<StoreName> {
     names.filter_map(|name| StoreName::new(name).ok()).collect()
 }
 
-/// The stores of an existing configuration that this version can write to, hot ones first.
+/// The stores of an existing configuration that backups go to, hot ones first.
 fn usable_stores(config: &Config) -> Vec<StoreName> {
-    let usable = config.stores.values().filter(|store| matches!(store.kind, StoreKind::Local { .. }) && store.tier != Tier::Test);
+    let usable = config.stores.values().filter(|store| store.tier != Tier::Test);
     let mut stores: Vec<_> = usable.collect();
     stores.sort_by_key(|store| store.tier);
     stores.into_iter().map(|store| store.name.clone()).collect()
