@@ -9,10 +9,10 @@ use crate::{
     error::OperationError,
     run::ProjectRun,
 };
-use havun_model::{Cancel, ProjectName, StrategyLog};
+use havun_model::{Cancel, ProjectName, StoreName, StrategyLog};
 use havun_plugin_runtime::Runtime;
 use havun_vault::{
-    Progress,
+    Progress, ReplicateOptions,
     keys::{Identity, Recipient},
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -220,6 +220,18 @@ impl Context {
     /// A strategy's view of the observer.
     pub(crate) fn strategy_log(&self, project: &ProjectName) -> Arc<dyn StrategyLog> {
         Arc::new(ObserverLog { observer: Arc::clone(&self.observer), project: project.to_string() })
+    }
+
+    /// How a vault is copied; to a replica whose store is given, with a catalogue of what it holds.
+    pub(crate) fn replicate_options(&self, replica: Option<&StoreName>) -> ReplicateOptions {
+        ReplicateOptions {
+            holder: self.holder("run"),
+            threads: 0,
+            catalogue: replica.map(|store| self.config.host.state_dir.join("replicas").join(store.as_str())),
+            full: false,
+            now: self.now(),
+            cancel: self.cancel.clone(),
+        }
     }
 
     /// Who holds a lease, for people.

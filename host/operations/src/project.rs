@@ -144,8 +144,8 @@ pub fn open_or_create(
         match open_vault(cx, &project.name, replica) {
             Ok(source) => {
                 cx.observer.step(&format!("filling `{}` from `{}`", primary.name, replica.name));
-                let holder = cx.holder("run");
-                havun_vault::replicate(&source, &primary.store, &holder, &*cx.progress()).map_err(failed)?;
+                let options = cx.replicate_options(None);
+                havun_vault::replicate(&source, &primary.store, &options, &*cx.progress()).map_err(|e| failed(e.source))?;
                 let note = format!("store `{}` had no vault of this project: it was filled from `{}`", primary.name, replica.name);
                 return Ok((open_vault(cx, &project.name, primary)?, vec![note]));
             }

@@ -68,7 +68,7 @@ pub use error::VaultError;
 pub use open::{Chunking, Encryption, FORMAT, NewVault, Profile, Vault, VaultInfo};
 pub use progress::{NoProgress, Progress};
 pub use prune::{CleanupPlan, CleanupReport, GRACE_SECS, PlannedRemoval};
-pub use replicate::{ReplicationReport, replicate};
+pub use replicate::{Lag, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, audit_replica, replica_lag, replicate};
 pub use restore::{RestoreReport, RestoreRequest};
 pub use snapshots::{Damage, SnapshotList, StoredSnapshot};
 pub use verify::{VerifyOptions, VerifyReport};

@@ -202,7 +202,7 @@ fn a_replication_stopped_at_any_call_is_taken_up_again() {
     let run = |plan: FaultPlan| {
         let target = Arc::new(FaultStore::new(MemoryStore::new("replica"), plan));
         let store: Arc<dyn Store> = Arc::<FaultStore<MemoryStore>>::clone(&target);
-        let outcome = replicate(&vault, &store, "test", &NoProgress);
+        let outcome = replicate(&vault, &store, &kit::replicate_options(None), &NoProgress);
         (target, outcome)
     };
     let (clean, outcome) = run(FaultPlan::none());
@@ -224,7 +224,7 @@ fn a_replication_stopped_at_any_call_is_taken_up_again() {
                 if let Ok(replica) = scene.bench.open(&store) {
                     assert_whole(&replica, &[], &what);
                 }
-                replicate(&vault, &store, "test", &NoProgress).unwrap_or_else(|e| panic!("{what}: {e}"));
+                replicate(&vault, &store, &kit::replicate_options(None), &NoProgress).unwrap_or_else(|e| panic!("{what}: {e}"));
                 let replica = scene.bench.open(&store).unwrap();
                 assert_whole(&replica, &scene.committed, &what);
             }

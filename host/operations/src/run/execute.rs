@@ -11,7 +11,7 @@ use crate::{
     project::{self, OpenStore, vault_error},
 };
 use havun_model::{ItemRecord, Outcome, RetentionRecord, SnapshotStrategy, StoreName};
-use havun_vault::{BackupOptions, Committed, SnapshotDraft, Vault, VaultError, replicate, store::Promises};
+use havun_vault::{BackupOptions, Committed, ReplicationReport, SnapshotDraft, Vault, VaultError, replicate, store::Promises};
 use std::collections::BTreeMap;
 
 /// zstd level of what is stored.
@@ -174,21 +174,26 @@ fn note_commit(run: &mut ProjectRun, committed: &Committed) {
 
 fn copy(cx: &Context, project: &ProjectConfig, vault: &Vault, committed: &Committed, replica: &OpenStore) -> StoreState {
     cx.observer.step(&format!("copying to `{}`", replica.name));
-    let copied = cx.check_cancelled().and_then(|()| {
-        let copied = replicate(vault, &replica.store, &cx.holder("run"), &*cx.progress());
-        copied.map_err(|e| vault_error(&project.name, &replica.name, e))
-    });
-    let report = match copied {
-        Ok(report) => report,
-        Err(error) => return StoreState::failed(cx, &replica.name, &error),
+    let (report, failure) = match replicate(vault, &replica.store, &cx.replicate_options(Some(&replica.name)), &*cx.progress()) {
+        Ok(report) => (report, None),
+        Err(error) => (*error.report, Some(error.source)),
     };
-    let mut state = StoreState { objects_copied: report.objects, bytes_copied: report.bytes, ..StoreState::stored(cx, &replica.name) };
-    if let Some((id, why)) = report.held_back.iter().find(|(id, _)| *id == committed.stored.id).or_else(|| report.held_back.first()) {
-        let source = VaultError::Damaged { object: format!("snapshot {}", id.short()), what: why.clone() };
-        let error = vault_error(&project.name, &replica.name, source);
-        state = StoreState { objects_copied: report.objects, bytes_copied: report.bytes, ..StoreState::failed(cx, &replica.name, &error) };
+    let failure = failure.or_else(|| shortfall(&report, committed)).map(|e| vault_error(&project.name, &replica.name, e));
+    let state = match failure {
+        None => StoreState::stored(cx, &replica.name),
+        Some(error) => StoreState::failed(cx, &replica.name, &error),
+    };
+    StoreState { objects_copied: report.objects, bytes_copied: report.bytes, ..state }
+}
+
+/// What a copy that went to its end could not copy.
+fn shortfall(report: &ReplicationReport, committed: &Committed) -> Option<VaultError> {
+    let held_back = report.held_back.iter().find(|(id, _)| *id == committed.stored.id).or_else(|| report.held_back.first());
+    if let Some((id, why)) = held_back {
+        return Some(VaultError::Damaged { object: format!("snapshot {}", id.short()), what: why.clone() });
     }
-    state
+    let wrong = report.wrong.first().map(|name| (name.clone(), "the copy has another size or content than the original".to_owned()));
+    wrong.or_else(|| report.unreadable.first().cloned()).map(|(object, what)| VaultError::Damaged { object, what })
 }
 
 impl StoreState {

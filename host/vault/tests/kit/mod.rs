@@ -4,8 +4,8 @@
 
 use havun_model::{BackupPlan, Cancel, Digest, ItemName, Outcome, ProjectName, RetentionRecord, Snapshot, SnapshotStrategy, TreeItem};
 use havun_vault::{
-    BackupOptions, Committed, NewVault, NoProgress, SnapshotDraft, StreamError, StreamProfile, TreeSummary, Vault, VaultError,
-    keys::Identity, store::Store,
+    BackupOptions, Committed, NewVault, NoProgress, ReplicateOptions, SnapshotDraft, StreamError, StreamProfile, TreeSummary, Vault,
+    VaultError, keys::Identity, store::Store,
 };
 use jiff::Timestamp;
 use std::{
@@ -60,6 +60,12 @@ impl Bench {
         let tree = session.add_tree(root, &everything())?;
         Ok((session.finish(draft(hour))?, tree))
     }
+}
+
+/// One object after the other, so that calls come in the same order each time.
+pub fn replicate_options(catalogue: Option<&Path>) -> ReplicateOptions {
+    let catalogue = catalogue.map(Path::to_path_buf);
+    ReplicateOptions { holder: "test".to_owned(), threads: 1, catalogue, full: false, now: now(0), cancel: Cancel::default() }
 }
 
 pub fn everything() -> Vec<(ItemName, TreeItem)> {

@@ -1,0 +1,112 @@
+//! How far a replica is behind, and whether somebody else has been at it.
+
+use super::{catalogue, plan::SourceObjects};
+use crate::{
+    error::VaultError,
+    layout::{self, ObjectKind},
+    open::{Vault, at},
+    store::{ObjectName, Store},
+};
+use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
+use std::path::Path;
+
+/// What a replica lacks, so far as its catalogue says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Lag {
+    /// Whether there is a catalogue. Without one, everything counts as lacking until the next copy has looked.
+    pub known: bool,
+    /// Objects of the source that the replica lacks.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Snapshots among them.
+    pub snapshots: u64,
+    /// When the oldest of these was taken.
+    pub oldest: Option<Timestamp>,
+    /// Objects at the replica that the next copy has to see again before they count as settled.
+    pub unsettled: u64,
+}
+
+/// Compares the objects of `from` with the catalogue in the folder `catalogue`. The replica is not asked.
+///
+/// # Errors
+/// When the source cannot be listed.
+pub fn replica_lag(from: &Vault, catalogue: &Path) -> Result<Lag, VaultError> {
+    let known = catalogue::load(catalogue, &from.info.vault_id);
+    let mut lag = Lag { known: known.is_some(), ..Lag::default() };
+    let known = known.unwrap_or_default();
+    lag.unsettled = known.unsettled().len() as u64;
+    for object in SourceObjects::list(from)?.all().filter(|o| known.size(&o.name) != Some(o.size)) {
+        lag.objects += 1;
+        lag.bytes += object.size;
+        if let Some((_, ObjectKind::Snapshot, _)) = layout::parse(object.name.as_str()) {
+            lag.snapshots += 1;
+            lag.oldest = lag.oldest.into_iter().chain(taken_at(&object.name)).min();
+        }
+    }
+    Ok(lag)
+}
+
+/// The time in a snapshot's name.
+fn taken_at(name: &ObjectName) -> Option<Timestamp> {
+    let (time, _) = name.file_name().split_once('-')?;
+    let parsed = strtime::parse("%Y%m%dT%H%M%SZ", time).ok()?;
+    TimeZone::UTC.to_timestamp(parsed.to_datetime().ok()?).ok()
+}
+
+/// What lies at a replica, against its catalogue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ReplicaAudit {
+    /// Whether there is a catalogue to compare with; without one, nothing is missed.
+    pub known: bool,
+    /// Objects that the replica held and that are gone from it, with their size.
+    pub missing: Vec<(String, u64)>,
+    /// Objects whose size is not what it was: name, size before, size now.
+    pub wrong_size: Vec<(String, u64, u64)>,
+    /// Objects that are gone and never were settled: a power cut may have undone them. The next copy sends them again.
+    pub undone: Vec<(String, u64)>,
+    /// Objects that the catalogue does not have.
+    pub unknown: u64,
+    /// Objects at the replica.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl ReplicaAudit {
+    /// Whether everything that was there is there, as long as it was.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.wrong_size.is_empty()
+    }
+}
+
+/// Lists the replica of vault `vault_id` in `to` once and compares it with the catalogue in the folder `catalogue`:
+/// what was deleted or cut behind the program's back. Nothing is changed.
+///
+/// # Errors
+/// When the replica cannot be listed.
+pub fn audit_replica(catalogue: &Path, vault_id: &str, to: &dyn Store) -> Result<ReplicaAudit, VaultError> {
+    let known = catalogue::load(catalogue, vault_id);
+    let mut audit = ReplicaAudit { known: known.is_some(), ..ReplicaAudit::default() };
+    let mut expected = known.unwrap_or_default();
+    for object in to.list("").map_err(|e| at(to, e))? {
+        audit.objects += 1;
+        audit.bytes += object.size;
+        match expected.size(&object.name) {
+            None => audit.unknown += 1,
+            Some(size) if size != object.size => audit.wrong_size.push((object.name.as_str().to_owned(), size, object.size)),
+            Some(_) => {}
+        }
+        expected.remove(&object.name);
+    }
+    for (name, known) in expected.iter() {
+        // A listing may be stale: what it lacks is asked for by name.
+        match to.size(name).map_err(|e| at(to, e))? {
+            Some(size) if size == known.size => {}
+            Some(size) => audit.wrong_size.push((name.as_str().to_owned(), known.size, size)),
+            None if known.settled => audit.missing.push((name.as_str().to_owned(), known.size)),
+            None => audit.undone.push((name.as_str().to_owned(), known.size)),
+        }
+    }
+    Ok(audit)
+}
