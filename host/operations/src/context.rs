@@ -5,7 +5,7 @@
 
 use crate::{
     audit::{AuditLog, LogStart},
-    config::{Config, Secret},
+    config::{Config, Secret, StoreConfig, StoreKind},
     error::OperationError,
     run::ProjectRun,
 };
@@ -222,12 +222,22 @@ impl Context {
         Arc::new(ObserverLog { observer: Arc::clone(&self.observer), project: project.to_string() })
     }
 
+    /// The folder that says what the replica of `project` in `store` is known to hold.
+    pub(crate) fn catalogue(&self, project: &ProjectName, store: &StoreName) -> PathBuf {
+        self.config.host.state_dir.join("replicas").join(store.as_str()).join(project.as_str())
+    }
+
     /// How a vault is copied; to a replica whose store is given, with a catalogue of what it holds.
-    pub(crate) fn replicate_options(&self, replica: Option<&StoreName>) -> ReplicateOptions {
+    pub(crate) fn replicate_options(&self, replica: Option<(&ProjectName, &StoreName)>) -> ReplicateOptions {
+        let threads = |config: &StoreConfig| match &config.kind {
+            StoreKind::Local { .. } => 0,
+            StoreKind::Sftp(sftp) => sftp.connections,
+            StoreKind::S3(s3) => s3.connections,
+        };
         ReplicateOptions {
             holder: self.holder("run"),
-            threads: 0,
-            catalogue: replica.map(|store| self.config.host.state_dir.join("replicas").join(store.as_str())),
+            threads: replica.and_then(|(_, store)| self.config.stores.get(store)).map_or(0, threads),
+            catalogue: replica.map(|(project, store)| self.catalogue(project, store)),
             full: false,
             now: self.now(),
             cancel: self.cancel.clone(),

@@ -17,6 +17,8 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// Some of it was done; the report says what was not.
     pub const PARTIAL: u8 = 3;
+    /// Something needs attention.
+    pub const UNHEALTHY: u8 = 4;
     /// Something stored is damaged.
     pub const INTEGRITY: u8 = 5;
     /// A store cannot be reached.
@@ -189,6 +191,18 @@ pub enum OperationError {
         /// One line for each store.
         reasons: Vec<String>,
     },
+    /// The primary store has lost its vault, and whoever may hold it cannot be asked.
+    #[error("store `{store}` holds no vault of project `{project}`, though there was one ({trace}), and another store cannot be asked")]
+    VaultAway {
+        /// The project.
+        project: ProjectName,
+        /// The primary store.
+        store: StoreName,
+        /// How it is known.
+        trace: String,
+        /// One line for each store that cannot be asked.
+        reasons: Vec<String>,
+    },
     /// A store could not be used.
     #[error("store `{store}` cannot be used")]
     Store {
@@ -321,6 +335,7 @@ impl OperationError {
             Self::Store { source, .. } => crate::project::store_status(source),
             Self::Vault { source, .. } => crate::project::vault_status(source),
             Self::NoKey { .. } => exit::WRONG_KEY,
+            Self::VaultAway { .. } => exit::UNREACHABLE,
             Self::Audit(source) if is_setting(&**source) => exit::CONFIG,
             Self::Interrupted => exit::INTERRUPTED,
             _ => exit::FAILED,
@@ -350,6 +365,10 @@ impl OperationError {
             {
                 reasons.join("; ")
             }
+            Self::VaultAway { project, store, reasons, .. } => format!(
+                "{}; the run after it is back fills `{store}` from it. To begin anew instead, take the missing store out of `stores` in [projects.{project}]",
+                reasons.join("; ")
+            ),
             Self::Store { source, .. } => crate::project::store_hint(source)?,
             Self::Vault { source, .. } => crate::project::vault_hint(source)?,
             Self::Audit(source) if is_setting(&**source) => "correct `url` in [audit]; without it no run can be recorded".to_owned(),

@@ -13,7 +13,7 @@ use crate::{
     project::{self, vault_error},
     report::SCHEMA_VERSION,
     restore::FailedPath,
-    selection::{self, SnapshotChoice},
+    selection::SnapshotChoice,
 };
 use archive::{Append, Archive};
 use havun_model::{Outcome, ProjectName, SnapshotId};
@@ -86,10 +86,7 @@ impl ExportReport {
 pub fn export(cx: &Context, options: &ExportOptions) -> Result<ExportReport, OperationError> {
     let project = project::find(cx, &options.project)?;
     let order = project::store_order(cx, project, options.store.as_deref())?;
-    let (store, vault, mut notes) = project::first_open(cx, project, &order)?;
-    let list = vault.snapshots().map_err(|e| vault_error(&project.name, &store.name, e))?;
-    let (stored, more) = selection::choose(&project.name, &list.snapshots, &options.choice, &cx.zone())?;
-    notes.extend(more);
+    let (store, vault, stored, notes) = project::find_snapshot(cx, project, &order, &options.choice)?;
     if fs::symlink_metadata(&options.output).is_ok() {
         return Err(OperationError::Exists { path: options.output.clone() });
     }
@@ -115,7 +112,7 @@ pub fn export(cx: &Context, options: &ExportOptions) -> Result<ExportReport, Ope
     start.target = options.output.display().to_string();
     let row = audit.begin_restore(&start).map_err(|e| OperationError::Audit(Box::new(e)))?;
     let part = part_of(&options.output);
-    let result = write(cx, &vault, stored, &part, &mut report).map_err(|stop| match stop {
+    let result = write(cx, &vault, &stored, &part, &mut report).map_err(|stop| match stop {
         Stop::Operation(error) => error,
         Stop::Vault(error) => vault_error(&project.name, &store.name, error),
     });

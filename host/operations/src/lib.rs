@@ -5,7 +5,7 @@
 //! are values that can be shown before anything is written.
 //!
 //! Read `config` and `context` (what is given), `project` and `strategies` (what it names, opened), then `run`,
-//! `restore`, `verify`, `list`, `export`, `cleanup`, `init`, `logs`; `databases`, `git` and `audit` stand for
+//! `replication`, `restore`, `verify`, `list`, `export`, `cleanup`, `init`, `logs`; `databases`, `git` and `audit` stand for
 //! themselves; `error` and `report` are what comes out.
 
 pub mod audit;
@@ -21,6 +21,7 @@ pub mod list;
 pub mod logs;
 mod process;
 pub mod project;
+pub mod replication;
 pub mod report;
 pub mod restore;
 pub mod run;

@@ -1,16 +1,19 @@
 //! A project's stores and vaults: choosing, opening and making them.
 //!
-//! The *primary* is the store that a run writes to: the first hot store, else the first. Every other store is a
-//! replica. A vault is only ever made in the primary, by a run; nothing else here writes.
+//! The *primary* is the store that a run writes to: the first hot store, else the first on this machine. Every other
+//! store is a replica. Where all stores of a project are on other machines, the primary is the *spool*: a store in the
+//! state folder, from which the others are filled and which keeps the newest snapshot only. A vault is only ever made in
+//! the primary, by a run; nothing else here writes.
 
 use crate::{
-    config::{ProjectConfig, StoreConfig, StoreKind, Tier},
+    config::{ProjectConfig, SPOOL, StoreConfig, StoreKind, Tier},
     context::Context,
     error::{OperationError, exit, nearest, one_line},
+    selection::{self, SnapshotChoice},
 };
 use havun_model::{ProjectName, StoreName};
 use havun_vault::{
-    NewVault, Vault, VaultError,
+    NewVault, StoredSnapshot, Vault, VaultError,
     store::{LocalRoot, RetryPolicy, RetryStore, Store, StoreError, ThreadSleeper},
 };
 use std::sync::Arc;
@@ -51,10 +54,23 @@ pub fn select<'a>(cx: &'a Context, names: &[String]) -> Result<Vec<&'a ProjectCo
     Ok(projects)
 }
 
-/// The store that a run writes to: the first hot one, else the first.
-pub fn primary<'a>(cx: &Context, project: &'a ProjectConfig) -> Option<&'a StoreName> {
-    let hot = project.stores.iter().find(|name| cx.config.stores.get(*name).is_some_and(|s| s.tier == Tier::Hot));
-    hot.or_else(|| project.stores.first())
+/// The store that a run writes to: the first hot one, else the first on this machine, else the spool.
+pub fn primary(cx: &Context, project: &ProjectConfig) -> Option<StoreName> {
+    let first = |wanted: &dyn Fn(&StoreConfig) -> bool| project.stores.iter().find(|name| cx.config.stores.get(*name).is_some_and(wanted));
+    let hot = first(&|store| store.tier == Tier::Hot && !store.kind.is_remote());
+    let local = || first(&|store| !store.kind.is_remote());
+    hot.or_else(local).cloned().or_else(|| StoreName::new(SPOOL).ok())
+}
+
+/// Whether the project's stores are all on other machines, so that its runs write to the spool.
+pub fn is_spooled(cx: &Context, project: &ProjectConfig) -> bool {
+    primary(cx, project).is_some_and(|name| name.as_str() == SPOOL)
+}
+
+/// The stores that a run copies to, in the order of the configuration.
+pub fn replicas(cx: &Context, project: &ProjectConfig) -> Vec<StoreName> {
+    let first = primary(cx, project);
+    project.stores.iter().filter(|name| Some(*name) != first.as_ref()).cloned().collect()
 }
 
 /// The project's stores in the order in which a reader tries them: the primary first; with `only`, that one alone.
@@ -63,6 +79,9 @@ pub fn primary<'a>(cx: &Context, project: &'a ProjectConfig) -> Option<&'a Store
 /// [`OperationError::UnknownStore`], [`OperationError::StoreNotUsed`].
 pub fn store_order(cx: &Context, project: &ProjectConfig, only: Option<&str>) -> Result<Vec<StoreName>, OperationError> {
     if let Some(text) = only {
+        if text == SPOOL && is_spooled(cx, project) {
+            return Ok(primary(cx, project).into_iter().collect());
+        }
         if !cx.config.stores.keys().any(|name| name.as_str() == text) {
             let nearest = nearest(text, cx.config.stores.keys().map(StoreName::as_str));
             return Err(OperationError::UnknownStore { name: text.to_owned(), nearest });
@@ -72,9 +91,7 @@ pub fn store_order(cx: &Context, project: &ProjectConfig, only: Option<&str>) ->
             .map(|name| vec![name])
             .ok_or_else(|| OperationError::StoreNotUsed { project: project.name.clone(), store: text.to_owned() });
     }
-    let first = primary(cx, project).cloned();
-    let rest = project.stores.iter().filter(|name| Some(*name) != first.as_ref()).cloned();
-    Ok(first.clone().into_iter().chain(rest).collect())
+    Ok(primary(cx, project).into_iter().chain(replicas(cx, project)).collect())
 }
 
 /// Opens one store of a project. Nothing is written; a missing mount is an error.
@@ -82,11 +99,23 @@ pub fn store_order(cx: &Context, project: &ProjectConfig, only: Option<&str>) ->
 /// # Errors
 /// [`OperationError::Store`], [`OperationError::UnknownStore`], [`OperationError::StoreKind`].
 pub fn open_store(cx: &Context, project: &ProjectName, name: &StoreName) -> Result<OpenStore, OperationError> {
+    if name.as_str() == SPOOL {
+        return open_spool(cx, project, name);
+    }
     let config = cx.config.stores.get(name).ok_or_else(|| OperationError::UnknownStore {
         name: name.to_string(),
         nearest: nearest(name.as_str(), cx.config.stores.keys().map(StoreName::as_str)),
     })?;
     Ok(OpenStore { name: name.clone(), tier: config.tier, store: connect(config, project)? })
+}
+
+/// The spool is a folder of the program's own: it is made when it is missing, and holds nothing that is nowhere else for
+/// longer than a store is away.
+fn open_spool(cx: &Context, project: &ProjectName, name: &StoreName) -> Result<OpenStore, OperationError> {
+    cx.private_dir("")?;
+    let root = LocalRoot::create(&cx.config.host.state_dir.join("spool-vaults"), name);
+    let root = root.map_err(|source| OperationError::Store { store: name.clone(), source })?;
+    Ok(OpenStore { name: name.clone(), tier: Tier::Hot, store: Arc::new(root.vault(project)) })
 }
 
 fn connect(config: &StoreConfig, project: &ProjectName) -> Result<Arc<dyn Store>, OperationError> {
@@ -128,38 +157,81 @@ pub fn is_no_vault(error: &OperationError) -> bool {
 /// vault id stay. Returns what the operator should know of that.
 ///
 /// # Errors
-/// As [`open_vault`]; [`OperationError::NoKey`] for an encrypted vault without recipients.
+/// As [`open_vault`]; [`OperationError::NoKey`] for an encrypted vault without recipients;
+/// [`OperationError::VaultAway`] when there was a vault and the store that may hold it cannot be asked: a second vault
+/// beside it would be a second history.
 pub fn open_or_create(
     cx: &Context,
     project: &ProjectConfig,
     primary: &OpenStore,
-    replicas: &[OpenStore],
+    replicas: &[StoreName],
 ) -> Result<(Vault, Vec<String>), OperationError> {
     match open_vault(cx, &project.name, primary) {
         Err(error) if is_no_vault(&error) => {}
         other => return Ok((other?, Vec::new())),
     }
-    let failed = |source| OperationError::Vault { project: project.name.clone(), store: primary.name.clone(), source: Box::new(source) };
-    for replica in replicas {
-        match open_vault(cx, &project.name, replica) {
-            Ok(source) => {
-                cx.observer.step(&format!("filling `{}` from `{}`", primary.name, replica.name));
-                let options = cx.replicate_options(None);
-                havun_vault::replicate(&source, &primary.store, &options, &*cx.progress()).map_err(|e| failed(e.source))?;
-                let note = format!("store `{}` had no vault of this project: it was filled from `{}`", primary.name, replica.name);
-                return Ok((open_vault(cx, &project.name, primary)?, vec![note]));
-            }
+    let mut away = Vec::new();
+    for name in replicas {
+        match open_store(cx, &project.name, name).and_then(|store| Ok((open_vault(cx, &project.name, &store)?, store))) {
+            Ok((source, replica)) => return fill(cx, project, primary, &source, &replica),
             Err(error) if is_no_vault(&error) => {}
+            Err(error) if error.exit_status() == exit::UNREACHABLE => away.push(one_line(&error)),
             Err(error) => return Err(error),
         }
     }
+    let trace = trace_of_vault(cx, project);
+    match trace {
+        Some(trace) if !away.is_empty() => {
+            Err(OperationError::VaultAway { project: project.name.clone(), store: primary.name.clone(), trace, reasons: away })
+        }
+        trace => create(cx, project, primary, trace),
+    }
+}
+
+fn fill(
+    cx: &Context,
+    project: &ProjectConfig,
+    primary: &OpenStore,
+    source: &Vault,
+    replica: &OpenStore,
+) -> Result<(Vault, Vec<String>), OperationError> {
+    cx.observer.step(&format!("filling `{}` from `{}`", primary.name, replica.name));
+    let damage = crate::replication::fill(cx, project, source, primary)?;
+    let note = format!("store `{}` had no vault of this project: it was filled from `{}`", primary.name, replica.name);
+    Ok((open_vault(cx, &project.name, primary)?, std::iter::once(note).chain(damage).collect()))
+}
+
+fn create(
+    cx: &Context,
+    project: &ProjectConfig,
+    primary: &OpenStore,
+    trace: Option<String>,
+) -> Result<(Vault, Vec<String>), OperationError> {
     let recipients = cx.recipients()?;
     if project.encryption && (cx.config.keys.identity.is_none() || recipients.is_empty()) {
         return Err(OperationError::NoKey { project: project.name.clone() });
     }
     let new = NewVault { project: project.name.clone(), encryption: project.encryption, recipients, created: cx.now() };
+    let failed = |source| OperationError::Vault { project: project.name.clone(), store: primary.name.clone(), source: Box::new(source) };
     Vault::create(Arc::clone(&primary.store), &new).map_err(failed)?;
-    Ok((open_vault(cx, &project.name, primary)?, vec![format!("a new vault was made in store `{}`", primary.name)]))
+    let mut notes = vec![format!("a new vault was made in store `{}`", primary.name)];
+    notes
+        .extend(trace.map(|trace| format!("there was a vault of this project before ({trace}), and none of its stores holds it any more")));
+    Ok((open_vault(cx, &project.name, primary)?, notes))
+}
+
+/// What this host remembers of a vault of the project: a committed run in the audit database, or what it knows of a
+/// replica. `None` on a host that never backed it up.
+fn trace_of_vault(cx: &Context, project: &ProjectConfig) -> Option<String> {
+    let rows = cx.audit().ok().and_then(|audit| audit.logs(Some(project.name.as_str()), 1000).ok()).unwrap_or_default();
+    let committed = rows.iter().find(|row| row.kind == "backup" && row.action == "run" && row.snapshot.is_some());
+    let known = || {
+        let folders = project.stores.iter().map(|store| cx.catalogue(&project.name, store));
+        folders.into_iter().find(|folder| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()))
+    };
+    committed
+        .map(|row| format!("the audit database has a run of {}", row.started_at))
+        .or_else(|| known().map(|folder| format!("{} knows a replica", folder.display())))
 }
 
 /// The first store of `order` whose vault opens, and why those before it did not.
@@ -179,22 +251,76 @@ pub fn first_open(cx: &Context, project: &ProjectConfig, order: &[StoreName]) ->
             Err(error) => errors.push(error),
         }
     }
+    Err(no_usable_store(project, errors))
+}
+
+/// The only error, or the first of several that mean the same; else [`OperationError::NoUsableStore`] with all of them.
+fn no_usable_store(project: &ProjectConfig, errors: Vec<OperationError>) -> OperationError {
+    let reasons = errors.iter().map(|error| one_line(error)).collect();
     let same = errors.first().map(OperationError::exit_status);
-    if errors.len() == 1 || (same.is_some() && errors.iter().all(|e| Some(e.exit_status()) == same)) {
-        if let Some(error) = errors.into_iter().next() {
-            return Err(error);
-        }
-        return Err(OperationError::NoUsableStore { project: project.name.clone(), reasons: Vec::new() });
+    let alike = errors.iter().all(|error| Some(error.exit_status()) == same);
+    match errors.into_iter().next() {
+        Some(first) if alike => first,
+        _ => OperationError::NoUsableStore { project: project.name.clone(), reasons },
     }
-    Err(OperationError::NoUsableStore { project: project.name.clone(), reasons: errors.iter().map(|e| one_line(e)).collect() })
+}
+
+/// The snapshot that is meant, from the first store of `order` that has it: what the hot store has let go is still in an
+/// archive. With it, what the operator should know of the choice.
+///
+/// # Errors
+/// As [`selection::choose`] where every store could be asked; else the error of the first that could not.
+pub fn find_snapshot(
+    cx: &Context,
+    project: &ProjectConfig,
+    order: &[StoreName],
+    choice: &SnapshotChoice,
+) -> Result<(OpenStore, Vault, StoredSnapshot, Vec<String>), OperationError> {
+    let (mut notes, mut away, mut none) = (Vec::new(), Vec::new(), None);
+    for name in order {
+        let opened = open_store(cx, &project.name, name).and_then(|store| {
+            let vault = open_vault(cx, &project.name, &store)?;
+            let list = vault.snapshots().map_err(|e| vault_error(&project.name, name, e))?;
+            Ok((store, vault, list))
+        });
+        let (store, vault, list) = match opened {
+            Ok(opened) => opened,
+            Err(OperationError::Interrupted) => return Err(OperationError::Interrupted),
+            Err(error) => {
+                notes.push(format!("passed over: {}", one_line(&error)));
+                away.push(error);
+                continue;
+            }
+        };
+        notes.extend(list.damaged.iter().map(|d| format!("damaged and passed over in `{name}`: {}: {}", d.object, d.what)));
+        match selection::choose(&project.name, &list.snapshots, choice, &cx.zone()) {
+            Ok((stored, more)) => {
+                let stored = stored.clone();
+                notes.extend(more);
+                return Ok((store, vault, stored, notes));
+            }
+            Err(error @ OperationError::NoSnapshot { .. }) => none = none.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    // A vault that was never made holds nothing; one that cannot be asked may hold it.
+    away.retain(|error| none.is_none() || !is_no_vault(error));
+    match (none, away.is_empty()) {
+        (Some(none), true) => Err(none),
+        _ => Err(no_usable_store(project, away)),
+    }
 }
 
 /// Exit status of a store error.
 pub(crate) fn store_status(error: &StoreError) -> u8 {
     match error {
-        StoreError::Unreachable { .. } | StoreError::NoMarker { .. } | StoreError::WrongMarker { .. } | StoreError::Denied { .. } => {
-            exit::UNREACHABLE
-        }
+        StoreError::Unreachable { .. }
+        | StoreError::NoMarker { .. }
+        | StoreError::WrongMarker { .. }
+        | StoreError::Denied { .. }
+        | StoreError::HostKey { .. }
+        | StoreError::Refused { .. } => exit::UNREACHABLE,
+        StoreError::ReadBack { .. } | StoreError::NotLocked { .. } | StoreError::Source { .. } => exit::INTEGRITY,
         StoreError::Locked { .. } | StoreError::Fenced { .. } => exit::LOCKED,
         _ => exit::FAILED,
     }

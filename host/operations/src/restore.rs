@@ -23,7 +23,7 @@ use crate::{
     context::Context,
     error::OperationError,
     project::{self, OpenStore, vault_error},
-    selection::{self, SnapshotChoice},
+    selection::SnapshotChoice,
 };
 use havun_model::Strategy;
 use havun_vault::{StoredSnapshot, Vault};
@@ -75,12 +75,8 @@ pub struct PreparedRestore<'a> {
 pub fn prepare<'a>(cx: &'a Context, options: &RestoreOptions) -> Result<PreparedRestore<'a>, OperationError> {
     let project = project::find(cx, &options.project)?;
     let order = project::store_order(cx, project, options.store.as_deref())?;
-    let (store, vault, mut notes) = project::first_open(cx, project, &order)?;
-    let list = vault.snapshots().map_err(|e| vault_error(&project.name, &store.name, e))?;
-    notes.extend(list.damaged.iter().map(|d| format!("damaged and passed over: {}: {}", d.object, d.what)));
-    let (stored, more) = selection::choose(&project.name, &list.snapshots, &options.choice, &cx.zone())?;
-    notes.extend(more);
-    plan::plan(cx, project, options, store, vault, stored.clone(), notes)
+    let (store, vault, stored, notes) = project::find_snapshot(cx, project, &order, &options.choice)?;
+    plan::plan(cx, project, options, store, vault, stored, notes)
 }
 
 impl PreparedRestore<'_> {

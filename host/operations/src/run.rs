@@ -21,11 +21,12 @@ use crate::{
     config::ProjectConfig,
     context::{Context, new_run_id},
     error::OperationError,
-    project,
+    project, replication,
     report::SCHEMA_VERSION,
     schedule::is_due,
 };
-use havun_model::Outcome;
+use havun_model::{Outcome, StoreName};
+use havun_vault::SnapshotList;
 use jiff::Timestamp;
 
 /// What to back up.
@@ -57,6 +58,7 @@ pub fn run(cx: &Context, options: &RunOptions) -> Result<RunReport, OperationErr
         ended_at: started_at,
         interrupted: false,
         projects: Vec::new(),
+        retried: Vec::new(),
     };
     for (place, project) in (1..).zip(&projects) {
         if cx.cancel.is_cancelled() {
@@ -66,6 +68,16 @@ pub fn run(cx: &Context, options: &RunOptions) -> Result<RunReport, OperationErr
         let ended = run_project(cx, project, options, &report.run_id);
         cx.observer.project_ends(&ended);
         report.projects.push(ended);
+    }
+    if !options.dry_run && !cx.cancel.is_cancelled() {
+        // After the backups: an archive that is slow tonight must not keep a new snapshot from being made.
+        let copied = report.projects.iter().filter(|run| run.snapshot.is_some()).map(|run| run.project.clone()).collect();
+        match replication::retry_due(cx, &copied, &report.run_id) {
+            Ok(retried) => report.retried = retried,
+            Err(error) if report.projects.iter().all(|run| run.outcome.is_idle()) => return Err(error),
+            // Without the audit database every project has failed, and says so.
+            Err(_) => {}
+        }
     }
     report.interrupted = cx.cancel.is_cancelled();
     report.ended_at = cx.now();
@@ -103,9 +115,7 @@ fn idle(cx: &Context, project: &ProjectConfig, options: &RunOptions) -> Option<R
 
 /// When the newest snapshot was begun: as the first store that opens has it, else as the audit database has it.
 fn last_commit(cx: &Context, project: &ProjectConfig) -> Option<Timestamp> {
-    let order = project::store_order(cx, project, None).ok()?;
-    let stored = project::first_open(cx, project, &order)
-        .and_then(|(store, vault, _)| vault.snapshots().map_err(|e| project::vault_error(&project.name, &store.name, e)));
+    let stored = newest_stored(cx, project);
     match stored {
         Ok(list) => list.snapshots.last().map(|s| s.snapshot.started_at),
         Err(_) => {
@@ -115,6 +125,13 @@ fn last_commit(cx: &Context, project: &ProjectConfig) -> Option<Timestamp> {
             committed?.started_at.parse().ok()
         }
     }
+}
+
+/// What the primary store holds: the others hold nothing newer, and may be far away.
+fn newest_stored(cx: &Context, project: &ProjectConfig) -> Result<SnapshotList, OperationError> {
+    let order: Vec<StoreName> = project::primary(cx, project).into_iter().collect();
+    let (store, vault, _) = project::first_open(cx, project, &order)?;
+    vault.snapshots().map_err(|e| project::vault_error(&project.name, &store.name, e))
 }
 
 /// Carries out a run between its two entries in the audit database.

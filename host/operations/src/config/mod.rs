@@ -27,5 +27,5 @@ pub use secret::{Secret, SecretError};
 pub use show::{Shown, show};
 pub use types::{
     Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store,
-    SftpStore, Slack, StoreConfig, StoreKind, Tier, UploadCheck,
+    SPOOL, SftpStore, Slack, StoreConfig, StoreKind, Tier, UploadCheck,
 };

@@ -301,3 +301,9 @@ fn a_retention_remembers_what_was_written() {
         assert_eq!(default.hot.to_string(), "30d");
     }
 }
+
+#[test]
+fn the_name_of_the_spool_is_taken() {
+    let text = "[stores.spool]\ntier='hot'\nkind='local'\npath='/b'\n";
+    assert_eq!(problems(text), ["1:9: `spool` is the program's own store: give this one another name"]);
+}

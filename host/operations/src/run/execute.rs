@@ -5,13 +5,14 @@ use super::{
     plan::{Planned, plan},
 };
 use crate::{
-    config::ProjectConfig,
+    config::{ProjectConfig, SPOOL},
     context::{Context, PROGRAM},
-    error::{OperationError, one_line},
+    error::OperationError,
     project::{self, OpenStore, vault_error},
+    replication,
 };
 use havun_model::{ItemRecord, Outcome, RetentionRecord, SnapshotStrategy, StoreName};
-use havun_vault::{BackupOptions, Committed, ReplicationReport, SnapshotDraft, Vault, VaultError, replicate, store::Promises};
+use havun_vault::{BackupOptions, Committed, SnapshotDraft, Vault, VaultError, store::Promises};
 use std::collections::BTreeMap;
 
 /// zstd level of what is stored.
@@ -31,17 +32,17 @@ pub(super) fn execute(
     let planned = plan(cx, project, run_id)?;
     run.warnings.clone_from(&planned.plan.warnings);
     run.plan = Some(planned.plan.clone());
-    let (primary, replicas) = open_stores(cx, project, run)?;
+    let (primary, replicas) = (open_primary(cx, project)?, project::replicas(cx, project));
     let (vault, notes) = project::open_or_create(cx, project, &primary, &replicas)?;
     run.warnings.extend(notes);
     run.warnings.extend(standing_warnings(cx, project, &vault, &primary));
     let committed = back_up(cx, project, options, run_id, &planned, &vault, &primary, run)?;
     note_commit(run, &committed);
-    run.stores.insert(0, StoreState::stored(cx, &primary.name));
-    for replica in &replicas {
-        let state = copy(cx, project, &vault, &committed, replica);
+    let promises = Some(primary.store.promises());
+    run.stores.push(StoreState { promises, notes: primary.store.notes(), ..StoreState::stored(cx, &primary.name) });
+    for state in replication::copy_all(cx, project, &vault, Some(committed.stored.id), &replicas, false) {
         if let Some(failure) = &state.failure {
-            run.problems.push(format!("not copied to `{}`: {}", replica.name, failure.one_line()));
+            run.problems.push(format!("not copied to `{}`: {}", state.store, failure.one_line()));
         }
         run.stores.push(state);
     }
@@ -49,23 +50,11 @@ pub(super) fn execute(
     cx.check_cancelled()
 }
 
-/// The primary must open; what is wrong with another store is for the report.
-fn open_stores(cx: &Context, project: &ProjectConfig, run: &mut ProjectRun) -> Result<(OpenStore, Vec<OpenStore>), OperationError> {
-    let order = project::store_order(cx, project, None)?;
-    let (first, rest) =
-        order.split_first().ok_or_else(|| OperationError::NoUsableStore { project: project.name.clone(), reasons: Vec::new() })?;
-    let primary = project::open_store(cx, &project.name, first)?;
-    let mut replicas = Vec::new();
-    for name in rest {
-        match project::open_store(cx, &project.name, name) {
-            Ok(store) => replicas.push(store),
-            Err(error) => {
-                run.problems.push(format!("not copied to `{name}`: {}", one_line(&error)));
-                run.stores.push(StoreState::failed(cx, name, &error));
-            }
-        }
-    }
-    Ok((primary, replicas))
+/// The store that the run writes to must open; the others are asked when there is something to copy.
+fn open_primary(cx: &Context, project: &ProjectConfig) -> Result<OpenStore, OperationError> {
+    let name = project::primary(cx, project);
+    let name = name.ok_or_else(|| OperationError::NoUsableStore { project: project.name.clone(), reasons: Vec::new() })?;
+    project::open_store(cx, &project.name, &name)
 }
 
 fn standing_warnings(cx: &Context, project: &ProjectConfig, vault: &Vault, primary: &OpenStore) -> Vec<String> {
@@ -78,7 +67,8 @@ fn standing_warnings(cx: &Context, project: &ProjectConfig, vault: &Vault, prima
     if vault.is_encrypted() && cx.config.keys.escrow.is_empty() {
         warnings.push("there is no escrow key: without this host's key nobody can read these backups".to_owned());
     }
-    if primary.store.promises() != Promises::ALL {
+    let Promises { durable_file, durable_name, no_overwrite, .. } = primary.store.promises();
+    if !(durable_file && durable_name && no_overwrite) {
         warnings.push(format!("store `{}` cannot promise that a finished object survives a power cut", primary.name));
     }
     warnings
@@ -172,43 +162,25 @@ fn note_commit(run: &mut ProjectRun, committed: &Committed) {
     });
 }
 
-fn copy(cx: &Context, project: &ProjectConfig, vault: &Vault, committed: &Committed, replica: &OpenStore) -> StoreState {
-    cx.observer.step(&format!("copying to `{}`", replica.name));
-    let (report, failure) = match replicate(vault, &replica.store, &cx.replicate_options(Some(&replica.name)), &*cx.progress()) {
-        Ok(report) => (report, None),
-        Err(error) => (*error.report, Some(error.source)),
-    };
-    let failure = failure.or_else(|| shortfall(&report, committed)).map(|e| vault_error(&project.name, &replica.name, e));
-    let state = match failure {
-        None => StoreState::stored(cx, &replica.name),
-        Some(error) => StoreState::failed(cx, &replica.name, &error),
-    };
-    StoreState { objects_copied: report.objects, bytes_copied: report.bytes, ..state }
-}
-
-/// What a copy that went to its end could not copy.
-fn shortfall(report: &ReplicationReport, committed: &Committed) -> Option<VaultError> {
-    let held_back = report.held_back.iter().find(|(id, _)| *id == committed.stored.id).or_else(|| report.held_back.first());
-    if let Some((id, why)) = held_back {
-        return Some(VaultError::Damaged { object: format!("snapshot {}", id.short()), what: why.clone() });
-    }
-    let wrong = report.wrong.first().map(|name| (name.clone(), "the copy has another size or content than the original".to_owned()));
-    wrong.or_else(|| report.unreadable.first().cloned()).map(|(object, what)| VaultError::Damaged { object, what })
-}
-
 impl StoreState {
-    fn stored(cx: &Context, name: &StoreName) -> Self {
+    pub(crate) fn stored(cx: &Context, name: &StoreName) -> Self {
         Self {
             store: name.to_string(),
-            tier: cx.config.stores.get(name).map_or("", |s| s.tier.word()).to_owned(),
+            tier: cx.config.stores.get(name).map_or(SPOOL, |s| s.tier.word()).to_owned(),
             state: "stored".to_owned(),
             objects_copied: 0,
             bytes_copied: 0,
+            pending_objects: 0,
+            pending_bytes: 0,
+            unsettled: 0,
+            listed: false,
+            promises: None,
+            notes: Vec::new(),
             failure: None,
         }
     }
 
-    pub(super) fn failed(cx: &Context, name: &StoreName, error: &OperationError) -> Self {
+    pub(crate) fn failed(cx: &Context, name: &StoreName, error: &OperationError) -> Self {
         Self { state: "failed".to_owned(), failure: Some(error.to_failure()), ..Self::stored(cx, name) }
     }
 

@@ -3,7 +3,9 @@
 //! Shape of `havun-backup run --json`: one [`RunReport`].
 
 use crate::{error::exit, report::Failure};
+use crate::replication::Pushed;
 use havun_model::{BackupPlan, ItemRecord, Outcome, ProjectName, SnapshotId};
+use havun_vault::store::Promises;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -25,6 +27,9 @@ pub struct RunReport {
     pub interrupted: bool,
     /// In the order in which they ran.
     pub projects: Vec<ProjectRun>,
+    /// Replicas of other projects that lagged behind and were tried again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retried: Vec<Pushed>,
 }
 
 impl RunReport {
@@ -35,7 +40,10 @@ impl RunReport {
             return exit::INTERRUPTED;
         }
         let counted = self.projects.iter().filter(|p| !p.outcome.is_idle());
-        crate::report::combined_status(&counted.map(ProjectRun::exit_status).collect::<Vec<_>>())
+        let mut statuses: Vec<u8> = counted.map(ProjectRun::exit_status).collect();
+        // Nothing is lost where a replica lags behind, but not everything is well either.
+        statuses.extend(self.retried.iter().map(|pushed| if pushed.exit_status() == exit::OK { exit::OK } else { exit::PARTIAL }));
+        crate::report::combined_status(&statuses)
     }
 }
 
@@ -212,6 +220,20 @@ pub struct StoreState {
     pub objects_copied: u64,
     /// Bytes copied in this run (replicas).
     pub bytes_copied: u64,
+    /// Objects that it still lacks (replicas).
+    pub pending_objects: u64,
+    /// Their bytes.
+    pub pending_bytes: u64,
+    /// Objects that count as settled only when the next run has seen them again (replicas).
+    pub unsettled: u64,
+    /// Whether the store was listed (replicas).
+    pub listed: bool,
+    /// What the store holds to when it says that an object is there; none when it was not reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promises: Option<Promises>,
+    /// What it does not promise, and what else the operator should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
