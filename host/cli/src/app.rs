@@ -87,6 +87,7 @@ fn execute(app: &App, command: &Command) -> Result<u8, CliError> {
         Command::Verify(args) => commands::verify::execute(app, args),
         Command::Export(args) => commands::export::execute(app, args),
         Command::Cleanup(args) => commands::cleanup::execute(app, args),
+        Command::Archive(args) => commands::archive::execute(app, args),
         Command::Logs(args) => commands::logs::execute(app, args),
         Command::Config(args) => commands::config::execute(app, args),
         Command::Demo(args) => commands::demo::execute(app, args),

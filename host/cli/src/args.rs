@@ -17,9 +17,9 @@ pub struct Cli {
 const EXIT_STATUS: &str = "\
 Exit status:
     0  ok                    3  partial                      11  locked by another run
-    1  failed                5  something stored is damaged  12  wrong key
-    2  wrong command line   10  store unreachable            78  wrong configuration
-  130  interrupted; any other one is a failure too
+    1  failed                4  something needs attention    12  wrong key
+    2  wrong command line    5  something stored is damaged  78  wrong configuration
+  130  interrupted          10  store unreachable; any other one is a failure too
 
 Configuration:
   --config FILE, else $HAVUN_BACKUP_CONFIG, ./havun-backup.toml, /etc/havun-backup/config.toml";
@@ -67,6 +67,7 @@ pub enum Command {
     Verify(commands::verify::VerifyArgs),
     Export(commands::export::ExportArgs),
     Cleanup(commands::cleanup::CleanupArgs),
+    Archive(commands::archive::ArchiveArgs),
     Logs(commands::logs::LogsArgs),
     Config(commands::config::ConfigArgs),
     Demo(commands::demo::DemoArgs),

@@ -204,7 +204,10 @@ pub(crate) fn copy_all(
     if project::is_spooled(cx, project)
         && let Err(error) = thin_spool(cx, project, vault, &states)
     {
-        states.iter_mut().take(1).for_each(|state| state.notes.push(format!("the spool was not thinned: {}", crate::error::one_line(&error))));
+        states
+            .iter_mut()
+            .take(1)
+            .for_each(|state| state.notes.push(format!("the spool was not thinned: {}", crate::error::one_line(&error))));
     }
     states
 }

@@ -22,7 +22,7 @@ use crate::{
     config::ProjectConfig,
     context::Context,
     error::OperationError,
-    project::{self, OpenStore, vault_error},
+    project::{self, OpenStore},
     selection::SnapshotChoice,
 };
 use havun_model::Strategy;

@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments (whose documentation is its help), and its output.
 
+pub mod archive;
 pub mod cleanup;
 pub mod completions;
 pub mod config;

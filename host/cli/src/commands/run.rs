@@ -35,6 +35,7 @@ pub fn execute(app: &App, args: &RunArgs) -> Result<u8, CliError> {
     let options = RunOptions { projects: args.project.clone(), due: args.due, dry_run: args.dry_run, force: args.force };
     let report = run(&cx, &options)?;
     app.screen.clear();
+    report.retried.iter().for_each(|pushed| super::archive::print(app, pushed));
     if report.projects.is_empty() && !report.interrupted {
         app.ui.line("The configuration has no projects; `havun-backup init PATH…` proposes some.");
     }

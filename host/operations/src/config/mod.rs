@@ -26,6 +26,6 @@ pub use schema::schema;
 pub use secret::{Secret, SecretError};
 pub use show::{Shown, show};
 pub use types::{
-    Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store,
-    SPOOL, SftpStore, Slack, StoreConfig, StoreKind, Tier, UploadCheck,
+    Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store, SPOOL,
+    SftpStore, Slack, StoreConfig, StoreKind, Tier, UploadCheck,
 };

@@ -2,8 +2,8 @@
 //!
 //! Shape of `havun-backup run --json`: one [`RunReport`].
 
-use crate::{error::exit, report::Failure};
 use crate::replication::Pushed;
+use crate::{error::exit, report::Failure};
 use havun_model::{BackupPlan, ItemRecord, Outcome, ProjectName, SnapshotId};
 use havun_vault::store::Promises;
 use jiff::Timestamp;
