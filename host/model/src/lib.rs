@@ -1,8 +1,9 @@
 //! The words that the layers share: ids, names, plans, the snapshot object, retention decisions and the
 //! `Strategy` trait. No I/O, no clock, hardly a dependency.
 //!
-//! Read `ids`, `plan`, `strategy`, `snapshot`, `retention`, in that order.
+//! Read `ids`, `plan`, `strategy`, `snapshot`, `holds`, `retention`, in that order.
 
+pub mod holds;
 mod ids;
 mod names;
 mod plan;

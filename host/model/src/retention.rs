@@ -1,8 +1,12 @@
 //! Retention as pure functions: what to keep is decided here, carried out elsewhere.
 
-use crate::{Outcome, SnapshotId};
+use crate::{Outcome, Snapshot, SnapshotId};
 use jiff::{Span, Timestamp, civil, tz::TimeZone};
-use std::{fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 /// A term: `30d`, `8w`, `6m`, `7y`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +94,23 @@ pub struct Candidate {
     pub taken_at: Timestamp,
     /// Only `ok` snapshots count towards the floor.
     pub outcome: Outcome,
+    /// Up to when it was promised to be kept in this tier when it was made. A configuration that shortens the term later
+    /// does not shorten the promise.
+    pub promised_until: Option<Timestamp>,
+}
+
+impl Candidate {
+    /// A snapshot in a hot store: what its own record promises counts.
+    pub fn hot(id: SnapshotId, snapshot: &Snapshot, zone: &TimeZone) -> Self {
+        let promised = snapshot.retention.hot.parse::<Term>().ok().map(|term| term.keep_until(snapshot.started_at, zone));
+        Self { id, taken_at: snapshot.started_at, outcome: snapshot.outcome, promised_until: promised }
+    }
+
+    /// A snapshot in an archive.
+    pub fn archived(id: SnapshotId, snapshot: &Snapshot) -> Self {
+        let promised_until = Some(snapshot.retention.retain_until);
+        Self { id, taken_at: snapshot.started_at, outcome: snapshot.outcome, promised_until }
+    }
 }
 
 /// What to do with one snapshot, and why.
@@ -103,76 +124,126 @@ pub struct Verdict {
     pub reason: String,
 }
 
-/// Decides about the hot tier: what is younger than `term` stays, and so do the `floor` newest `ok` snapshots
-/// whatever their age, and the newest snapshot of all. A snapshot from the future is kept. Input in any order;
-/// the verdicts come newest first.
-pub fn decide_hot(candidates: &[Candidate], term: Term, floor: usize, now: Timestamp, zone: &TimeZone) -> Vec<Verdict> {
+/// Whether the clock can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock<'a> {
+    /// It is compared with the times of the candidates and with these, which may come from other stores.
+    Compared(&'a [Timestamp]),
+    /// A person has looked at it.
+    Confirmed,
+}
+
+/// What holds for every snapshot of a decision.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// Now.
+    pub now: Timestamp,
+    /// Where calendar years begin and end.
+    pub zone: &'a TimeZone,
+    /// Snapshots that a hold keeps, with what to say of it.
+    pub held: &'a BTreeMap<SnapshotId, String>,
+    /// Whether `now` can be believed.
+    pub clock: Clock<'a>,
+}
+
+impl Circumstances<'_> {
+    /// Why nothing may be deleted by this clock. A held snapshot may lie far from the others for good, so it opens no gap.
+    fn doubt(&self, candidates: &[Candidate]) -> Option<String> {
+        let Clock::Compared(others) = self.clock else { return None };
+        let all: Vec<Timestamp> = candidates.iter().map(|c| c.taken_at).chain(others.iter().copied()).collect();
+        let free = candidates.iter().filter(|c| !self.held.contains_key(&c.id)).map(|c| c.taken_at);
+        let free: Vec<Timestamp> = free.chain(others.iter().copied()).collect();
+        behind(&all, self.now).or_else(|| clock_doubt(&free, self.now))
+    }
+}
+
+/// A pause between snapshots that is longer than this is looked at, in days.
+const LONG_PAUSE_DAYS: i64 = 40;
+/// So many days with a snapshot after a pause say that the clock was right on them.
+const DAYS_AFTER_PAUSE: usize = 7;
+const DAY_SECS: i64 = 24 * 3600;
+
+/// Why the clock may be wrong, judged by when snapshots were taken: `now` lies before the newest; the newest lies more
+/// than 40 days back; or the newest few lie more than 40 days behind the rest, as after a clock that jumped ahead and
+/// made one snapshot. What was made on 7 different days after a pause is believed.
+pub fn clock_doubt(taken: &[Timestamp], now: Timestamp) -> Option<String> {
+    let mut sorted = taken.to_vec();
+    sorted.sort_unstable();
+    let newest = *sorted.last()?;
+    if newest > now {
+        return behind(taken, now);
+    }
+    if is_long(newest, now) {
+        return Some(format!(
+            "the newest snapshot ({newest}) is more than {LONG_PAUSE_DAYS} days old: either the clock is wrong or there are no backups"
+        ));
+    }
+    let gap = sorted.windows(2).rev().find_map(|pair| match pair {
+        [before, after] if is_long(*before, *after) => Some((*before, *after)),
+        _ => None,
+    });
+    let (before, after) = gap?;
+    let days: BTreeSet<i64> = sorted.iter().filter(|t| **t >= after).map(|t| t.as_second().div_euclid(DAY_SECS)).collect();
+    (days.len() < DAYS_AFTER_PAUSE)
+        .then(|| format!("there is no snapshot between {before} and {after}, and there are too few since to tell that the clock is right"))
+}
+
+fn behind(taken: &[Timestamp], now: Timestamp) -> Option<String> {
+    let newest = taken.iter().max()?;
+    (*newest > now).then(|| format!("the newest snapshot ({newest}) lies in the future: the clock is or was wrong"))
+}
+
+fn is_long(from: Timestamp, until: Timestamp) -> bool {
+    until.as_second().saturating_sub(from.as_second()) > LONG_PAUSE_DAYS * DAY_SECS
+}
+
+/// Decides about the hot tier: what is younger than `term`, or than its own promise, stays; so do held snapshots, the
+/// `floor` newest `ok` snapshots whatever their age, and the newest snapshot of all. While the clock is in doubt
+/// everything stays. Input in any order; the verdicts come newest first.
+pub fn decide_hot(candidates: &[Candidate], term: Term, floor: usize, by: &Circumstances<'_>) -> Vec<Verdict> {
+    decide(candidates, Some(term), floor, by)
+}
+
+/// Decides about an archive: a snapshot may go only when `now` is past the later of its own `retain_until` and what the
+/// term of today gives, so a configuration that shortens a term changes nothing and one that lengthens it counts. Without
+/// a term everything stays, and so do held snapshots, the newest snapshot and the newest good one.
+pub fn decide_archive(candidates: &[Candidate], term: Option<Term>, by: &Circumstances<'_>) -> Vec<Verdict> {
+    decide(candidates, term, 1, by)
+}
+
+fn decide(candidates: &[Candidate], term: Option<Term>, floor: usize, by: &Circumstances<'_>) -> Vec<Verdict> {
     let mut sorted: Vec<&Candidate> = candidates.iter().collect();
     sorted.sort_by(|a, b| b.taken_at.cmp(&a.taken_at).then(b.id.cmp(&a.id)));
+    let doubt = by.doubt(candidates);
     let mut good_seen = 0;
-    sorted
-        .iter()
-        .enumerate()
-        .map(|(place, candidate)| {
-            let good = candidate.outcome == Outcome::Ok;
-            good_seen += usize::from(good);
-            let until = term.keep_until(candidate.taken_at, zone);
-            let (keep, reason) = if until >= now {
-                (true, format!("within {term}"))
-            } else if good && good_seen <= floor {
-                (true, format!("one of the {floor} newest good snapshots"))
-            } else if place == 0 {
-                (true, "the newest snapshot".to_owned())
-            } else {
-                (false, format!("older than {term}"))
-            };
-            Verdict { id: candidate.id, keep, reason }
-        })
-        .collect()
+    let verdict = |(place, candidate): (usize, &&Candidate)| {
+        let good = candidate.outcome == Outcome::Ok;
+        good_seen += usize::from(good);
+        let kept = within(candidate, term, by)
+            .or_else(|| by.held.get(&candidate.id).map(|hold| format!("held: {hold}")))
+            .or_else(|| (good && good_seen <= floor).then(|| newest_good(floor)))
+            .or_else(|| (place == 0).then(|| "the newest snapshot".to_owned()))
+            .or_else(|| doubt.clone());
+        let keep = kept.is_some();
+        let past = || term.map_or_else(String::new, |term| format!("older than {term}"));
+        Verdict { id: candidate.id, keep, reason: kept.unwrap_or_else(past) }
+    };
+    sorted.iter().enumerate().map(verdict).collect()
+}
+
+fn newest_good(floor: usize) -> String {
+    if floor == 1 { "the newest good snapshot".to_owned() } else { format!("one of the {floor} newest good snapshots") }
+}
+
+/// Why the term of a snapshot has not passed.
+fn within(candidate: &Candidate, term: Option<Term>, by: &Circumstances<'_>) -> Option<String> {
+    let Some(term) = term else { return Some("no term is set".to_owned()) };
+    if term.keep_until(candidate.taken_at, by.zone) >= by.now {
+        return Some(format!("within {term}"));
+    }
+    let promised = candidate.promised_until?;
+    (promised >= by.now).then(|| format!("promised until {promised} when it was made"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn candidate(n: u8, taken: &str, outcome: Outcome) -> Candidate {
-        Candidate { id: SnapshotId::from_bytes([n; 32]), taken_at: at(taken), outcome }
-    }
-
-    #[test]
-    fn a_year_term_ends_with_a_calendar_year() {
-        let zone = TimeZone::get("Europe/Amsterdam").unwrap();
-        let until = "7y".parse::<Term>().unwrap().keep_until(at("2026-01-15T03:00:00Z"), &zone);
-        assert_eq!(until, at("2033-12-31T23:00:00Z"));
-    }
-
-    #[test]
-    fn the_floor_counts_good_snapshots_only() {
-        let all = [
-            candidate(1, "2026-01-01T00:00:00Z", Outcome::Ok),
-            candidate(2, "2026-01-02T00:00:00Z", Outcome::Ok),
-            candidate(3, "2026-01-03T00:00:00Z", Outcome::Partial),
-        ];
-        let verdicts = decide_hot(&all, "1d".parse().unwrap(), 1, at("2026-06-01T00:00:00Z"), &TimeZone::UTC);
-        let kept: Vec<_> = verdicts.iter().filter(|v| v.keep).map(|v| v.id.as_bytes()[0]).collect();
-        assert_eq!(kept, [3, 2]);
-    }
-
-    #[test]
-    fn a_clock_that_jumped_back_deletes_nothing() {
-        let all = [candidate(1, "2026-06-01T00:00:00Z", Outcome::Ok), candidate(2, "2026-06-02T00:00:00Z", Outcome::Ok)];
-        let verdicts = decide_hot(&all, "1d".parse().unwrap(), 0, at("1970-01-02T00:00:00Z"), &TimeZone::UTC);
-        assert!(verdicts.iter().all(|v| v.keep));
-    }
-
-    #[test]
-    fn nonsense_is_no_term() {
-        for text in ["", "d", "0d", "-1d", "7 y", "+7y", "7", "1001d", "é", "7€"] {
-            assert!(text.parse::<Term>().is_err(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ use crate::{
 };
 use havun_model::{
     ProjectName, SnapshotId, StoreName,
-    retention::{Candidate, Verdict, decide_hot},
+    retention::{Candidate, Circumstances, Clock, Verdict, decide_hot},
 };
 use havun_vault::{CleanupPlan, StoredSnapshot, Vault};
 use jiff::Timestamp;
@@ -181,8 +181,11 @@ impl PreparedCleanup<'_> {
         };
         let failed = |e| vault_error(&project.name, name, e);
         let list = vault.snapshots().map_err(failed)?;
-        let candidates: Vec<Candidate> = list.snapshots.iter().map(candidate).collect();
-        let mut verdicts = decide_hot(&candidates, project.retention.hot, FLOOR, cx.now(), &cx.zone());
+        let zone = cx.zone();
+        let candidates: Vec<Candidate> = list.snapshots.iter().map(|s| Candidate::hot(s.id, &s.snapshot, &zone)).collect();
+        let held = vault.holds().map_err(failed)?.held(&list.snapshots);
+        let circumstances = Circumstances { now: cx.now(), zone: &zone, held: &held, clock: Clock::Compared(&[]) };
+        let mut verdicts = decide_hot(&candidates, project.retention.hot, FLOOR, &circumstances);
         let archived = Archived::of(cx, project);
         for verdict in verdicts.iter_mut().filter(|v| !v.keep) {
             let retain_until = list.snapshots.iter().find(|s| s.id == verdict.id).map(|s| s.snapshot.retention.retain_until);
@@ -196,10 +199,6 @@ impl PreparedCleanup<'_> {
         (line.packs_deleted, line.bytes_freed) = (plan.delete.len() as u64, plan.delete_bytes);
         Ok(Some((vault, plan)))
     }
-}
-
-fn candidate(stored: &StoredSnapshot) -> Candidate {
-    Candidate { id: stored.id, taken_at: stored.snapshot.started_at, outcome: stored.snapshot.outcome }
 }
 
 fn verdict_line(verdict: &Verdict, snapshots: &[StoredSnapshot]) -> Option<SnapshotVerdict> {
@@ -264,8 +263,7 @@ impl Archived {
 fn ids(cx: &Context, project: &ProjectConfig, name: &StoreName) -> Result<BTreeSet<SnapshotId>, OperationError> {
     let store = project::open_store(cx, &project.name, name)?;
     let vault = project::open_vault(cx, &project.name, &store)?;
-    let list = vault.snapshots().map_err(|e| vault_error(&project.name, name, e))?;
-    Ok(list.snapshots.iter().map(|s| s.id).collect())
+    vault.complete_snapshots().map_err(|e| vault_error(&project.name, name, e))
 }
 
 fn clean(cx: &Context, run_id: &str, vault: &Vault, plan: CleanupPlan, line: &mut StoreCleanup) -> Result<(), OperationError> {

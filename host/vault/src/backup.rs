@@ -70,7 +70,7 @@ pub struct BackupSession<'v> {
     epoch: String,
     key: Option<Arc<SealKey>>,
     gear: Gear,
-    parent: Option<StoredSnapshot>,
+    parent: Option<Parent>,
     known: Arc<Known<'v>>,
     manifest: ManifestWriter<LeafSink<'v>, LeafSource<'v>>,
     leaves: leaves::SharedLeaves,
@@ -80,6 +80,14 @@ pub struct BackupSession<'v> {
     pause: json::Pause,
     stats: BackupStats,
     started: Instant,
+}
+
+/// The snapshot that a session is compared with.
+#[derive(Clone)]
+struct Parent {
+    stored: StoredSnapshot,
+    /// Packs that hold what it needs: those that it names, or those that their chunks were moved to since.
+    packs: Vec<PackId>,
 }
 
 /// What the caller knows of a snapshot; the session adds the rest.
@@ -169,7 +177,7 @@ impl Vault {
         let leaves = LeafStore::shared(PackSink::new(leaf_parts, PackKind::Manifest));
         let source = || LeafSource::new(self, &epoch, Arc::clone(&known));
         let sink = || LeafSink::new(Arc::clone(&leaves), Arc::clone(&known));
-        let old = parent.as_ref().map(|parent| (&parent.snapshot.manifest, source()));
+        let old = parent.as_ref().map(|parent| (&parent.stored.snapshot.manifest, source()));
         let (parent, manifest) = match ManifestWriter::new(sink(), old) {
             // Without the manifest before, every file is read again and stored where it is missing.
             Err(error) if error.is_integrity() => {
@@ -198,17 +206,18 @@ impl Vault {
         })
     }
 
-    /// The newest snapshot of the epoch whose packs are all there. Where a pack is gone there is no parent: every file
-    /// is read again, and what was lost is stored anew.
-    fn usable_parent(&self, epoch: &str) -> Result<Option<StoredSnapshot>, VaultError> {
-        let Some(parent) = self.newest_snapshot(epoch)? else { return Ok(None) };
+    /// The newest snapshot of the epoch, with the packs that hold what it needs today. Where one is gone there is no
+    /// parent: every file is read again, and what was lost is stored anew.
+    fn usable_parent(&self, epoch: &str) -> Result<Option<Parent>, VaultError> {
+        let Some(stored) = self.newest_snapshot(epoch)? else { return Ok(None) };
         let present = self.list_packs(epoch)?;
-        let missing = parent.snapshot.packs.iter().find(|id| !present.contains_key(*id));
-        if let Some(id) = missing {
+        let there = |id: &PackId| present.contains_key(id);
+        let packs = self.moved(epoch)?.newest(&stored.id, &stored.snapshot.packs, &there);
+        if let Some(id) = packs.iter().find(|id| !there(id)) {
             tracing::warn!(pack = %id, "a pack of the last snapshot is missing; every file is read again");
             return Ok(None);
         }
-        Ok(Some(parent))
+        Ok(Some(Parent { stored, packs: packs.into_iter().collect() }))
     }
 
     /// The gear table of an epoch: from its key, or from the vault's id and the epoch where nothing is encrypted.
@@ -227,7 +236,7 @@ fn profile(profile: &Profile) -> ChunkProfile {
 impl BackupSession<'_> {
     /// The snapshot that this one is compared with.
     pub fn parent(&self) -> Option<&StoredSnapshot> {
-        self.parent.as_ref()
+        self.parent.as_ref().map(|parent| &parent.stored)
     }
 
     /// Waits with `pause` before a JSON store that does not parse is read again; the default sleeps.
@@ -276,7 +285,7 @@ impl BackupSession<'_> {
         stats.packs_adopted = adopted.len() as u64;
         stats.bytes_added += written.iter().map(|p| p.stored_bytes).sum::<u64>();
         let packs = match &parent {
-            Some(parent) if parent.snapshot.manifest == root => parent.snapshot.packs.clone(),
+            Some(parent) if parent.stored.snapshot.manifest == root => parent.packs.clone(),
             _ => {
                 let old = leaves.needed.packs(vault, &epoch, &known)?;
                 old.into_iter().chain(written.iter().map(|p| p.id)).collect::<BTreeSet<PackId>>().into_iter().collect()
@@ -286,7 +295,7 @@ impl BackupSession<'_> {
         if !listed.is_empty() {
             vault.publish_index(&*lease, &epoch, key.as_deref(), &listed)?;
         }
-        let snapshot = snapshot(vault, &epoch, &options, draft, root, packs, parent.as_ref());
+        let snapshot = snapshot(vault, &epoch, &options, draft, root, packs, parent.as_ref().map(|p| p.stored.id));
         lease.check().map_err(|e| at(&*vault.store, e))?;
         let stored = vault.commit_snapshot(&snapshot, key.as_deref())?;
         stats.bytes_added += stored.stored_bytes;
@@ -305,7 +314,7 @@ fn snapshot(
     draft: SnapshotDraft,
     manifest: ManifestRoot,
     packs: Vec<PackId>,
-    parent: Option<&StoredSnapshot>,
+    parent: Option<havun_model::SnapshotId>,
 ) -> Snapshot {
     Snapshot {
         format: crate::open::FORMAT,
@@ -324,7 +333,7 @@ fn snapshot(
         items: draft.items,
         manifest,
         packs,
-        parent: parent.map(|p| p.id),
+        parent,
         retention: draft.retention,
         audit_head: draft.audit_head,
         warnings: draft.warnings,

@@ -75,6 +75,24 @@ pub enum VaultError {
         /// The id.
         id: SnapshotId,
     },
+    /// No hold with this id stands.
+    #[error("there is no hold {id}")]
+    NoHold {
+        /// The id.
+        id: String,
+    },
+    /// An encrypted vault has no key yet to seal anything with.
+    #[error("the vault in {place} has no key yet: its first backup makes one")]
+    NoKey {
+        /// The store.
+        place: String,
+    },
+    /// The store lets nobody remove anything, so nothing was touched.
+    #[error("{place} lets nothing be removed: what is past its term goes when its own locks end, or by its owner's hand")]
+    CannotRemove {
+        /// The store.
+        place: String,
+    },
     /// A path of the source or of the restore target.
     #[error("cannot use {}", path.display())]
     Path {

@@ -238,6 +238,11 @@ impl KeyRing {
         self.keys().iter().map(|key| KeyId::of(key)).collect()
     }
 
+    /// Any key.
+    pub(crate) fn first(&self) -> Option<Arc<SealKey>> {
+        self.keys().first().cloned()
+    }
+
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.keys().is_empty()

@@ -11,6 +11,9 @@ pub const README: &str = "README.txt";
 /// SHA-256 sums of the two above, as `sha256sum` writes and checks them.
 pub const HEAD_SUMS: &str = "vault.sha256";
 
+/// The folder of the holds.
+pub const HOLDS: &str = "holds";
+
 /// What an object is; part of its encryption context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ObjectKind {
@@ -20,24 +23,28 @@ pub enum ObjectKind {
     Index,
     /// One committed backup.
     Snapshot,
+    /// Snapshots that must stay, or the end of that; the only kind that lies outside of the epochs.
+    Hold,
 }
 
 impl ObjectKind {
-    /// `pack`, `index` or `snapshot`.
+    /// `pack`, `index`, `snapshot` or `hold`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Pack => "pack",
             Self::Index => "index",
             Self::Snapshot => "snapshot",
+            Self::Hold => "hold",
         }
     }
 
-    /// The folder inside an epoch.
+    /// The folder inside an epoch; of holds, at the top.
     pub fn folder(self) -> &'static str {
         match self {
             Self::Pack => "packs",
             Self::Index => "index",
             Self::Snapshot => "snapshots",
+            Self::Hold => HOLDS,
         }
     }
 }
@@ -85,6 +92,21 @@ pub fn mark(epoch: &str, hash: &str) -> ObjectName {
     name(format!("epochs/{epoch}/marks/{hash}"))
 }
 
+/// `epochs/<epoch>/moved/<sha256>`: packs whose needed chunks were copied to others.
+pub fn moved(epoch: &str, hash: &str) -> ObjectName {
+    name(format!("{}/{hash}", moved_folder(epoch)))
+}
+
+/// `epochs/<epoch>/moved`.
+pub fn moved_folder(epoch: &str) -> String {
+    format!("epochs/{epoch}/moved")
+}
+
+/// `holds/<UTC time>-<sha256>`.
+pub fn hold(at: Timestamp, hash: &str) -> ObjectName {
+    name(format!("{HOLDS}/{}-{hash}", at.strftime("%Y%m%dT%H%M%SZ")))
+}
+
 /// A constant name at the top of the vault.
 pub fn top(text: &'static str) -> ObjectName {
     name(text.to_owned())
@@ -103,10 +125,15 @@ pub fn claimed_hash(name: &str) -> Option<&str> {
     (before_ok && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(hash)
 }
 
-/// The parts of `epochs/<epoch>/<folder>/…/<…sha256>`; `None` for anything else.
+/// The parts of `epochs/<epoch>/<folder>/…/<…sha256>` and of `holds/<…sha256>`, whose epoch is empty; `None` for anything
+/// else.
 pub fn parse(name: &str) -> Option<(&str, ObjectKind, &str)> {
     let mut parts = name.split('/');
-    let epoch = (parts.next()? == "epochs").then(|| parts.next())??;
+    let top = parts.next()?;
+    if top == HOLDS {
+        return (name.split('/').count() == 2).then_some(("", ObjectKind::Hold, claimed_hash(name)?));
+    }
+    let epoch = (top == "epochs").then(|| parts.next())??;
     let kind = match parts.next()? {
         "packs" => ObjectKind::Pack,
         "index" => ObjectKind::Index,
@@ -130,11 +157,13 @@ mod tests {
         let name = snapshot("2026", "2026-11-23T03:00:00Z".parse().unwrap(), &id);
         assert!(name.as_str().contains("/20261123T030000Z-"));
         assert_eq!(parse(name.as_str()), Some(("2026", ObjectKind::Snapshot, id.to_hex().as_str())));
+        let name = hold("2026-11-23T03:00:00Z".parse().unwrap(), &id.to_hex());
+        assert_eq!(parse(name.as_str()), Some(("", ObjectKind::Hold, id.to_hex().as_str())));
     }
 
     #[test]
     fn what_is_no_object_is_no_object() {
-        for text in ["vault.json", "keys/ab.age", "epochs/2026/packs/ab/xyz", "epochs/../packs/ab/00", "tmp/1"] {
+        for text in ["vault.json", "keys/ab.age", "epochs/2026/packs/ab/xyz", "epochs/../packs/ab/00", "tmp/1", "holds/1", "holds/a/b"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -46,9 +46,12 @@ pub mod writer;
 // What is done with a vault.
 mod backup;
 mod chunks;
+mod complete;
 mod entries;
 mod error;
+mod holds;
 mod known;
+mod moved;
 mod open;
 mod progress;
 mod prune;
@@ -65,6 +68,8 @@ pub use backup::{
 pub use entries::{Contents, Entries};
 pub use entry::{Entry, EntryKind};
 pub use error::VaultError;
+pub use holds::{DamagedHold, Holds, StoredHold};
+pub use moved::{Moved, MovedRecord};
 pub use open::{Chunking, Encryption, FORMAT, NewVault, Profile, Vault, VaultInfo};
 pub use progress::{NoProgress, Progress};
 pub use prune::{CleanupPlan, CleanupReport, GRACE_SECS, PlannedRemoval};

@@ -8,6 +8,7 @@ use crate::{
     frame::FrameDecoder,
     layout::{self, ObjectKind},
     manifest::ListLine,
+    moved::Moved,
     open::{Vault, at, sum_line},
     pack::{PackReader, Toc},
     progress::Progress,
@@ -61,6 +62,7 @@ impl Vault {
     pub fn verify(&self, options: &VerifyOptions, progress: &dyn Progress) -> Result<VerifyReport, VaultError> {
         let mut check = Check { vault: self, options, progress, report: VerifyReport::default(), damage: BTreeMap::new() };
         check.head()?;
+        check.holds()?;
         let list = self.snapshots()?;
         for damage in list.damaged {
             check.damage.insert(damage.object.clone(), damage);
@@ -90,6 +92,23 @@ struct Check<'v> {
     progress: &'v dyn Progress,
     report: VerifyReport,
     damage: BTreeMap<String, Damage>,
+}
+
+/// Which packs each snapshot needs, with those that were moved replaced by the packs that stand in for them.
+type NeededBy = BTreeMap<SnapshotId, BTreeSet<PackId>>;
+
+fn needed_packs(loaded: &EpochIndex, moved: &Moved, snapshots: &[&StoredSnapshot]) -> NeededBy {
+    let whole = |id: &PackId| loaded.is_whole(id);
+    let of = |stored: &StoredSnapshot| -> BTreeSet<PackId> {
+        let packs = stored.snapshot.packs.iter();
+        // A pack that nothing stands in for is needed itself, and missing.
+        packs.flat_map(|id| moved.standing_in(&stored.id, id, &whole).unwrap_or_else(|| BTreeSet::from([*id]))).collect()
+    };
+    snapshots.iter().map(|stored| (stored.id, of(stored))).collect()
+}
+
+fn hit(needed: &NeededBy, pack: &PackId) -> Vec<SnapshotId> {
+    needed.iter().filter(|(_, packs)| packs.contains(pack)).map(|(id, _)| *id).collect()
 }
 
 /// What reading the packs found.
@@ -145,14 +164,35 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// The records of packs that were moved; what is wrong with them is noted.
+    fn moved(&mut self, epoch: &str) -> Result<Moved, VaultError> {
+        let list = self.vault.read_moved(epoch)?;
+        self.report.objects += list.objects;
+        for (object, what) in list.damaged {
+            self.note(&object, &what);
+        }
+        Ok(list.moved)
+    }
+
+    fn holds(&mut self) -> Result<(), VaultError> {
+        let holds = self.vault.holds()?;
+        self.report.objects += (holds.active.len() + 2 * holds.released.len() + holds.damaged.len()) as u64;
+        for damaged in holds.damaged {
+            self.note(&damaged.object, &format!("{}; until it is repaired it keeps every snapshot", damaged.what));
+        }
+        Ok(())
+    }
+
     fn epoch(&mut self, epoch: &str, snapshots: &[&StoredSnapshot]) -> Result<(), VaultError> {
         let loaded = self.vault.load_index(epoch, false, &BTreeSet::new())?;
         self.report.objects += loaded.objects.len() as u64;
         for bad in &loaded.bad {
             self.note(&bad.object, &bad.what);
         }
-        self.unlisted(epoch, &loaded, snapshots);
-        let needed: BTreeSet<PackId> = snapshots.iter().flat_map(|s| s.snapshot.packs.iter().copied()).collect();
+        let moved = self.moved(epoch)?;
+        let snapshots_packs = needed_packs(&loaded, &moved, snapshots);
+        self.unlisted(epoch, &loaded, &snapshots_packs);
+        let needed: BTreeSet<PackId> = snapshots_packs.values().flatten().copied().collect();
         let to_read: Vec<PackId> = match self.options.snapshot {
             Some(_) => needed.iter().filter(|id| loaded.present.contains_key(*id)).copied().collect(),
             None => loaded.present.keys().copied().collect(),
@@ -160,16 +200,15 @@ impl Check<'_> {
         let mut findings = self.read_packs(epoch, &loaded, &to_read)?;
         self.missing(epoch, &loaded, &needed, &mut findings);
         for (id, what) in &findings.bad_packs {
-            let hit: Vec<SnapshotId> = snapshots.iter().filter(|s| s.snapshot.packs.contains(id)).map(|s| s.id).collect();
-            self.note(layout::pack(epoch, id).as_str(), what).snapshots = hit;
+            self.note(layout::pack(epoch, id).as_str(), what).snapshots = hit(&snapshots_packs, id);
         }
         self.manifests(epoch, loaded, snapshots, &findings)
     }
 
     /// Packs that a snapshot needs and no index object lists: an index object was lost or replaced by an old one.
-    fn unlisted(&mut self, epoch: &str, loaded: &EpochIndex, snapshots: &[&StoredSnapshot]) {
+    fn unlisted(&mut self, epoch: &str, loaded: &EpochIndex, needed: &NeededBy) {
         for (id, _, _) in &loaded.unlisted {
-            let hit: Vec<SnapshotId> = snapshots.iter().filter(|s| s.snapshot.packs.contains(id)).map(|s| s.id).collect();
+            let hit = hit(needed, id);
             if !hit.is_empty() {
                 let object = format!("epochs/{epoch}/index");
                 let what =

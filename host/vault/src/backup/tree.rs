@@ -158,7 +158,7 @@ impl BackupSession<'_> {
         let none = ChunkId::from_bytes([0; 32]);
         let key = StateKey {
             vault_id: self.vault.info.vault_id.clone(),
-            manifest: self.parent.as_ref().map_or(none, |p| p.snapshot.manifest.chunk),
+            manifest: self.parent.as_ref().map_or(none, |p| p.stored.snapshot.manifest.chunk),
             plan: hasher.finalize().into(),
         };
         let reader = self.parent.as_ref().and_then(|_| StateReader::open(&path, &key));
