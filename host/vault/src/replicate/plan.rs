@@ -68,7 +68,7 @@ impl SourceObjects {
                     Some(ObjectKind::Index) => epoch.index.push(object),
                     Some(ObjectKind::Snapshot) => epoch.snapshots.push(object),
                     None if is_record => epoch.records.push(object),
-                    None => {}
+                    Some(ObjectKind::Hold) | None => {}
                 }
             }
             _ => {}
