@@ -27,6 +27,7 @@ mount mount
 cc build-essential
 LIST
   python3 -c 'import cryptography' 2> /dev/null || missing+=(python3-cryptography)
+  python3 -c 'import ensurepip' 2> /dev/null || missing+=(python3-venv)
   [ ${#missing[@]} -eq 0 ] && return
   echo "Installing from Debian's packages: ${missing[*]}"
   local root=()
@@ -58,11 +59,23 @@ need_target() {
   }
 }
 
-need
-need_target
-# One build for everything: the whole-program tests run the program that this command builds with them.
+# The S3 server that the tests start is not packaged by Debian: it goes beside the build, in an environment of its own.
+need_moto() {
+  export HAVUN_MOTO_SERVER=${HAVUN_MOTO_SERVER:-$target/moto/bin/moto_server}
+  [ -x "$HAVUN_MOTO_SERVER" ] && return
+  echo "Installing moto from PyPI into $target/moto"
+  mkdir -p "$target"
+  rm -rf "$target/moto"
+  python3 -m venv "$target/moto"
+  "$target/moto/bin/pip" install --quiet --disable-pip-version-check -r tests/moto.txt
+}
+
 target=${CARGO_TARGET_DIR:-target}
 case $target in /*) ;; *) target=$PWD/$target ;; esac
+need
+need_target
+need_moto
+# One build for everything: the whole-program tests run the program that this command builds with them.
 HAVUN_BACKUP_PROGRAM=$target/debug/havun-backup cargo test --workspace --locked "$@"
 (cd sdk && cargo test --locked "$@")
 (cd plugins && cargo test --locked "$@")

@@ -4,6 +4,11 @@
 
 mod mariadb;
 mod program;
+mod s3_fake;
+mod s3_http;
+mod s3_server;
 
 pub use mariadb::MariaDb;
 pub use program::{Called, Machine, copy_tree, program, tree_difference};
+pub use s3_fake::{FakeRules, FakeS3};
+pub use s3_server::S3Server;

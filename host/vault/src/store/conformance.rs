@@ -1,7 +1,7 @@
 //! What every store has to hold to, as checks that run against any of them.
 //!
-//! The checks write to a folder of their own (`conformance-<random>`) and remove it afterwards. They take the
-//! vault's lease, so they belong into a vault folder that no run uses.
+//! The checks write to a folder of their own (`conformance-<random>`) and remove it afterwards, unless the store promises
+//! that nothing is ever removed. They take the vault's lease, so they belong into a vault folder that no run uses.
 
 use super::{Listed, ObjectName, Published, Store, StoreError, Upload};
 use std::{fmt::Debug, time::Duration};
@@ -95,6 +95,9 @@ impl<'s> Ground<'s> {
     }
 
     fn clean(&self) -> Result<(), String> {
+        if !self.store.promises().removes {
+            return Ok(());
+        }
         for object in self.list("")? {
             said(self.store.remove(&object.name))?;
         }
@@ -239,6 +242,10 @@ fn folders(ground: &Ground<'_>) -> Result<(), String> {
 
 fn removal(ground: &Ground<'_>) -> Result<(), String> {
     let name = ground.put("removed", b"content")?;
+    if !ground.store.promises().removes {
+        refused("removing it from a store that removes nothing", ground.store.remove(&name), |e| !e.is_transient())?;
+        return ground.holds(&name, b"content");
+    }
     said(ground.store.remove(&name))?;
     same("size", said(ground.store.size(&name))?, None)?;
     let again = ground.put("removed", b"other content")?;
