@@ -15,8 +15,24 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-const COMMANDS: [&str; 13] =
-    ["init", "run", "list", "restore", "verify", "export", "cleanup", "archive", "logs", "config", "demo", "completions", "man"];
+const COMMANDS: [&str; 16] = [
+    "init",
+    "run",
+    "list",
+    "restore",
+    "verify",
+    "export",
+    "cleanup",
+    "archive",
+    "health",
+    "status",
+    "report",
+    "logs",
+    "config",
+    "demo",
+    "completions",
+    "man",
+];
 
 fn call(arguments: &[&str]) -> Called {
     Called::of(program().args(arguments).output().unwrap())

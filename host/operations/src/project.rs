@@ -62,6 +62,11 @@ pub fn primary(cx: &Context, project: &ProjectConfig) -> Option<StoreName> {
     hot.or_else(local).cloned().or_else(|| StoreName::new(SPOOL).ok())
 }
 
+/// `hot`, `archive` or `test`; `spool` for the spool.
+pub(crate) fn tier_word<'a>(cx: &'a Context, name: &StoreName) -> &'a str {
+    cx.config.stores.get(name).map_or(SPOOL, |store| store.tier.word())
+}
+
 /// Whether the project's stores are all on other machines, so that its runs write to the spool.
 pub fn is_spooled(cx: &Context, project: &ProjectConfig) -> bool {
     primary(cx, project).is_some_and(|name| name.as_str() == SPOOL)

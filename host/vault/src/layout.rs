@@ -112,6 +112,13 @@ pub fn top(text: &'static str) -> ObjectName {
     name(text.to_owned())
 }
 
+/// The time in a snapshot's name.
+pub fn taken_at(name: &str) -> Option<Timestamp> {
+    let (time, _) = name.rsplit('/').next()?.split_once('-')?;
+    let parsed = jiff::fmt::strtime::parse("%Y%m%dT%H%M%SZ", time).ok()?;
+    jiff::tz::TimeZone::UTC.to_timestamp(parsed.to_datetime().ok()?).ok()
+}
+
 /// Whether `text` may name an epoch: 1 to 32 of `a-z 0-9 -`.
 pub fn is_epoch(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

@@ -73,7 +73,7 @@ pub use moved::{Moved, MovedRecord};
 pub use open::{Chunking, Encryption, FORMAT, NewVault, Profile, Vault, VaultInfo};
 pub use progress::{NoProgress, Progress};
 pub use prune::{CleanupPlan, CleanupReport, GRACE_SECS, PlannedRemoval};
-pub use replicate::{Lag, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, audit_replica, replica_lag, replicate};
+pub use replicate::{Lag, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, audit_replica, replica_lag, replica_objects, replicate};
 pub use restore::{RestoreReport, RestoreRequest};
 pub use snapshots::{Damage, SnapshotList, StoredSnapshot};
 pub use verify::{VerifyOptions, VerifyReport};

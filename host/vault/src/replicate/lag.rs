@@ -5,9 +5,9 @@ use crate::{
     error::VaultError,
     layout::{self, ObjectKind},
     open::{Vault, at},
-    store::{ObjectName, Store},
+    store::{Listed, Store},
 };
-use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
+use jiff::Timestamp;
 use std::path::Path;
 
 /// What a replica lacks, so far as its catalogue says.
@@ -41,17 +41,10 @@ pub fn replica_lag(from: &Vault, catalogue: &Path) -> Result<Lag, VaultError> {
         lag.bytes += object.size;
         if let Some((_, ObjectKind::Snapshot, _)) = layout::parse(object.name.as_str()) {
             lag.snapshots += 1;
-            lag.oldest = lag.oldest.into_iter().chain(taken_at(&object.name)).min();
+            lag.oldest = lag.oldest.into_iter().chain(layout::taken_at(object.name.as_str())).min();
         }
     }
     Ok(lag)
-}
-
-/// The time in a snapshot's name.
-fn taken_at(name: &ObjectName) -> Option<Timestamp> {
-    let (time, _) = name.file_name().split_once('-')?;
-    let parsed = strtime::parse("%Y%m%dT%H%M%SZ", time).ok()?;
-    TimeZone::UTC.to_timestamp(parsed.to_datetime().ok()?).ok()
 }
 
 /// What lies at a replica, against its catalogue.
@@ -109,4 +102,11 @@ pub fn audit_replica(catalogue: &Path, vault_id: &str, to: &dyn Store) -> Result
         }
     }
     Ok(audit)
+}
+
+/// What the replica of vault `vault_id` is known to hold, sorted by name. The replica is not asked. `None` where the
+/// folder `catalogue` does not know it.
+pub fn replica_objects(catalogue: &Path, vault_id: &str) -> Option<Vec<Listed>> {
+    let known = catalogue::load(catalogue, vault_id)?;
+    Some(known.iter().map(|(name, known)| Listed { name: name.clone(), size: known.size }).collect())
 }

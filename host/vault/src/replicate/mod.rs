@@ -15,7 +15,7 @@ mod lag;
 mod look;
 mod plan;
 
-pub use lag::{Lag, ReplicaAudit, audit_replica, replica_lag};
+pub use lag::{Lag, ReplicaAudit, audit_replica, replica_lag, replica_objects};
 
 use crate::{
     error::VaultError,

@@ -1,0 +1,56 @@
+//! `health`.
+
+use crate::{app::App, error::CliError, ui::format};
+use clap::Args;
+use havun_operations::health::{Finding, HealthOptions, ProjectHealth, health};
+use jiff::tz::TimeZone;
+
+/// Say whether everything is as it should be: ages, archives that lag behind or were changed, space
+///
+/// Asks every store, the ones on other machines too, and changes nothing. Ends with 4 when something needs attention.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// Only this project; can be repeated
+    #[arg(long, short, value_name = "NAME")]
+    pub project: Vec<String>,
+}
+
+pub fn execute(app: &App, args: &HealthArgs) -> Result<u8, CliError> {
+    let cx = app.context()?;
+    let report = health(&cx, &HealthOptions { projects: args.project.clone() })?;
+    app.screen.clear();
+    let (well, ill): (Vec<_>, Vec<_>) = report.projects.iter().partition(|project| project.problems.is_empty());
+    ill.iter().for_each(|project| print_problems(app, project));
+    for project in well {
+        app.ui.line(format!("ok       {}: {}", project.project, stores(project, &cx.zone())));
+        app.ui.lines(project.notes.iter().filter(|_| app.ui.verbose > 0).map(|note| format!("  note: {}", told(note))));
+    }
+    if report.projects.is_empty() {
+        app.ui.line("The configuration has no projects; `havun-backup init PATH…` proposes some.");
+    }
+    app.ui.document(&report)?;
+    Ok(report.exit_status())
+}
+
+fn print_problems(app: &App, project: &ProjectHealth) {
+    app.ui.trouble(format!("PROBLEM  {}: {}", project.project, format::counted(project.problems.len() as u64, "problem", "problems")));
+    for finding in &project.problems {
+        app.ui.trouble(format!("  {}", told(finding)));
+        finding.objects.iter().for_each(|object| app.ui.trouble(format!("    {object}")));
+        if !finding.hint.is_empty() {
+            app.ui.trouble(format!("    Hint: {}", finding.hint));
+        }
+    }
+    app.ui.lines(project.notes.iter().map(|note| format!("  note: {}", told(note))));
+}
+
+fn told(finding: &Finding) -> String {
+    finding.store.as_ref().map_or_else(|| finding.what.clone(), |store| format!("{store}: {}", finding.what))
+}
+
+/// Each store with its newest good snapshot.
+fn stores(project: &ProjectHealth, zone: &TimeZone) -> String {
+    let newest = |at: Option<jiff::Timestamp>| at.map_or_else(|| "nothing yet".to_owned(), |at| format::time(at, zone));
+    let lines = project.stores.iter().map(|store| format!("{} {}", store.store, newest(store.newest_good)));
+    lines.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,123 @@
+//! `status` and `report`.
+
+use crate::{
+    app::App,
+    error::CliError,
+    ui::{Ui, failure_text, format, table::Table},
+};
+use clap::Args;
+use havun_operations::storage::{ProjectStatus, StatusOptions, StatusReport, StoreSpace, status};
+use jiff::tz::TimeZone;
+
+/// Show how much lies where, how fast it grows, and when a store is full
+///
+/// Stores on other machines are told as this host knows them, and not asked.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Only this project; can be repeated
+    #[arg(long, short, value_name = "NAME")]
+    pub project: Vec<String>,
+    /// Also ask the stores on other machines
+    #[arg(long)]
+    pub online: bool,
+}
+
+/// Report on the storage of every project, year by year
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub status: StatusArgs,
+}
+
+pub fn execute(app: &App, args: &StatusArgs) -> Result<u8, CliError> {
+    let cx = app.context()?;
+    let report = look(app, args)?;
+    print(app.ui, &report, &cx.zone());
+    app.ui.document(&report)?;
+    Ok(report.exit_status())
+}
+
+pub fn execute_report(app: &App, args: &ReportArgs) -> Result<u8, CliError> {
+    let cx = app.context()?;
+    let report = look(app, &args.status)?;
+    app.ui.line(format!("[{}] Storage of {}", cx.config.host.name, format::time(report.at, &cx.zone())));
+    print(app.ui, &report, &cx.zone());
+    app.ui.lines(years(&report));
+    app.ui.document(&report)?;
+    Ok(report.exit_status())
+}
+
+fn look(app: &App, args: &StatusArgs) -> Result<StatusReport, CliError> {
+    let cx = app.context()?;
+    let report = status(&cx, &StatusOptions { projects: args.project.clone(), online: args.online })?;
+    app.screen.clear();
+    Ok(report)
+}
+
+fn print(ui: Ui, report: &StatusReport, zone: &TimeZone) {
+    if report.projects.is_empty() {
+        ui.line("The configuration has no projects; `havun-backup init PATH…` proposes some.");
+        return;
+    }
+    let titles = ["project", "store", "tier", ">snapshots", "newest", ">raw", ">all raw", ">stored", ">ratio", ">a day", ""];
+    let mut table = Table::new(&titles);
+    report.projects.iter().for_each(|project| rows(&mut table, project, zone));
+    ui.lines(table.lines(0));
+    ui.line("");
+    let mut table = Table::new(&["store", "kind", "tier", ">stored", ">a day", ">free", "full at"]);
+    report.stores.iter().for_each(|store| table.row(space(store, zone)));
+    ui.lines(table.lines(0));
+    for (project, store) in report.projects.iter().flat_map(|project| project.stores.iter().map(move |store| (project, store))) {
+        if let Some(failure) = &store.failure {
+            ui.trouble(failure_text(failure, &format!("failed   {} in {}: ", project.project, store.store)));
+        }
+    }
+}
+
+fn rows(table: &mut Table, project: &ProjectStatus, zone: &TimeZone) {
+    let dash = || "-".to_owned();
+    for store in &project.stores {
+        let all = if store.snapshots_unknown == 0 {
+            format::size(store.raw_bytes_all)
+        } else {
+            format!("> {}", format::size(store.raw_bytes_all))
+        };
+        table.row([
+            project.project.to_string(),
+            store.store.to_string(),
+            store.tier.clone(),
+            format::count(store.snapshots),
+            store.newest.map_or_else(dash, |at| format::time(at, zone)),
+            store.raw_bytes.map_or_else(dash, format::size),
+            all,
+            format::size(store.stored_bytes),
+            store.ratio.map_or_else(dash, |ratio| format!("{ratio:.1}x")),
+            project.growth_per_day.map_or_else(dash, format::size),
+            if store.source == "listed" { String::new() } else { store.source.clone() },
+        ]);
+    }
+}
+
+fn space(store: &StoreSpace, zone: &TimeZone) -> [String; 7] {
+    [
+        store.store.to_string(),
+        store.kind.clone(),
+        store.tier.clone(),
+        format::size(store.stored_bytes),
+        format::size(store.growth_per_day),
+        store.free_bytes.map_or_else(|| "-".to_owned(), format::size),
+        store.full_at.map_or_else(|| "-".to_owned(), |at| format::date(at, zone)),
+    ]
+}
+
+fn years(report: &StatusReport) -> Vec<String> {
+    let mut table = Table::new(&["project", "store", "year", ">stored"]);
+    let mut any = false;
+    for (project, store) in report.projects.iter().flat_map(|project| project.stores.iter().map(move |store| (project, store))) {
+        for (year, bytes) in &store.by_year {
+            any = true;
+            table.row([project.project.to_string(), store.store.to_string(), year.clone(), format::size(*bytes)]);
+        }
+    }
+    if any { std::iter::once(String::new()).chain(table.lines(0)).collect() } else { Vec::new() }
+}

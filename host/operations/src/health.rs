@@ -1,0 +1,341 @@
+//! Is everything as it should be? The age of the newest good snapshot in each store, replicas that lag behind, objects
+//! that vanished from an archive, space, last runs. Changes nothing.
+//!
+//! Shape of `havun-backup health --json`: one [`HealthReport`].
+
+use crate::{
+    audit::{LogRow, QueueRow},
+    config::ProjectConfig,
+    context::Context,
+    error::{OperationError, exit, one_line},
+    project,
+    report::SCHEMA_VERSION,
+    storage,
+};
+use havun_model::{ProjectName, StoreName};
+use havun_vault::{Lag, ReplicaAudit, StoredSnapshot, Vault, audit_replica, replica_lag};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+/// A scheduled run may be so late.
+const GRACE: SignedDuration = SignedDuration::from_hours(1);
+/// A store that is full within this time needs attention.
+const SPACE_DAYS: i64 = 14;
+/// Less free space than this needs attention whatever the growth.
+const LEAST_FREE: u64 = 256 << 20;
+/// How many objects a finding names.
+const NAMED: usize = 20;
+
+/// What to look at.
+#[derive(Debug, Clone, Default)]
+pub struct HealthOptions {
+    /// These projects only; empty means all.
+    pub projects: Vec<String>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct HealthReport {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// When it was found.
+    pub at: Timestamp,
+    /// Whether there is no problem at all.
+    pub healthy: bool,
+    /// The most important first.
+    pub projects: Vec<ProjectHealth>,
+}
+
+/// One project.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProjectHealth {
+    /// Its name.
+    pub project: ProjectName,
+    /// What needs attention.
+    pub problems: Vec<Finding>,
+    /// What the operator should know.
+    pub notes: Vec<Finding>,
+    /// Its stores, the primary first.
+    pub stores: Vec<StoreHealth>,
+}
+
+/// Something that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// In which store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreName>,
+    /// What.
+    pub what: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+    /// Objects that it is about, bounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<String>,
+}
+
+/// One store of a project.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoreHealth {
+    /// Its name.
+    pub store: StoreName,
+    /// `hot`, `archive`, `test` or `spool`.
+    pub tier: String,
+    /// Whether it could be asked.
+    pub reachable: bool,
+    /// When its newest good snapshot was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_good: Option<Timestamp>,
+    /// Why and since when it is behind, and when it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueRow>,
+    /// What it lacks, so far as is known without asking it (replicas).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<Lag>,
+    /// What lies there against what is known to (replicas).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<ReplicaAudit>,
+    /// Free bytes, where it can say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
+}
+
+impl HealthReport {
+    /// 0 or 4.
+    pub fn exit_status(&self) -> u8 {
+        if self.healthy { exit::OK } else { exit::UNHEALTHY }
+    }
+}
+
+/// Looks at everything.
+///
+/// # Errors
+/// [`OperationError::UnknownProject`], [`OperationError::Audit`], [`OperationError::Interrupted`]. What else is wrong is in
+/// the report.
+pub fn health(cx: &Context, options: &HealthOptions) -> Result<HealthReport, OperationError> {
+    let audit_error = |e| OperationError::Audit(Box::new(e));
+    let queue = cx.audit()?.queue().map_err(audit_error)?;
+    let mut report = HealthReport { schema_version: SCHEMA_VERSION, at: cx.now(), healthy: true, projects: Vec::new() };
+    for project in project::select(cx, &options.projects)? {
+        let logs = cx.audit()?.logs(Some(project.name.as_str()), 200).map_err(audit_error)?;
+        let mut check = Check { cx, project, growth: storage::growth_per_day(cx, &project.name)?.unwrap_or(0), found: empty(project) };
+        check.runs(&logs);
+        check.stores(&queue)?;
+        report.healthy &= check.found.problems.is_empty();
+        report.projects.push(check.found);
+    }
+    Ok(report)
+}
+
+fn empty(project: &ProjectConfig) -> ProjectHealth {
+    ProjectHealth { project: project.name.clone(), problems: Vec::new(), notes: Vec::new(), stores: Vec::new() }
+}
+
+struct Check<'a> {
+    cx: &'a Context,
+    project: &'a ProjectConfig,
+    growth: u64,
+    found: ProjectHealth,
+}
+
+/// What the primary store says.
+struct Primary {
+    vault: Vault,
+    snapshots: Vec<StoredSnapshot>,
+}
+
+impl Check<'_> {
+    fn problem(&mut self, store: Option<&StoreName>, what: String, hint: impl Into<String>, objects: Vec<String>) {
+        self.found.problems.push(Finding { store: store.cloned(), what, hint: hint.into(), objects });
+    }
+
+    fn note(&mut self, store: Option<&StoreName>, what: String) {
+        self.found.notes.push(Finding { store: store.cloned(), what, hint: String::new(), objects: Vec::new() });
+    }
+
+    /// The last run, and whether there are runs at all.
+    fn runs(&mut self, logs: &[LogRow]) {
+        if self.project.paused {
+            self.note(None, "paused: no run makes a new snapshot".to_owned());
+        } else if self.project.schedule.is_none() {
+            self.note(None, "no schedule: how old a snapshot may be is not known".to_owned());
+        }
+        let last = logs.iter().find(|row| row.kind == "backup" && row.action == "run" && row.status != "running");
+        if let Some(row) = last.filter(|row| !matches!(row.status.as_str(), "ok" | "partial")) {
+            let message = row.message.lines().next().unwrap_or_default();
+            self.problem(
+                None,
+                format!("the last run ({}) is {}: {message}", row.started_at, row.status),
+                "`havun-backup logs` has the whole message",
+                Vec::new(),
+            );
+        }
+    }
+
+    fn stores(&mut self, queue: &[QueueRow]) -> Result<(), OperationError> {
+        let (cx, project) = (self.cx, self.project);
+        let mut primary = None;
+        for (place, name) in project::store_order(cx, project, None)?.iter().enumerate() {
+            cx.check_cancelled()?;
+            let mut store = StoreHealth {
+                store: name.clone(),
+                tier: project::tier_word(cx, name).to_owned(),
+                reachable: false,
+                newest_good: None,
+                queue: queue.iter().find(|row| row.project == project.name.as_str() && row.store == name.as_str()).cloned(),
+                lag: None,
+                audit: None,
+                free_bytes: None,
+            };
+            match self.store(name, place == 0, &mut primary, &mut store) {
+                Ok(()) => {}
+                Err(OperationError::Interrupted) => return Err(OperationError::Interrupted),
+                Err(error) => {
+                    let hint = error.hint().unwrap_or_default();
+                    self.problem(Some(name), one_line(&error), hint, Vec::new());
+                }
+            }
+            self.lag(name, &store);
+            self.found.stores.push(store);
+        }
+        Ok(())
+    }
+
+    fn store(
+        &mut self,
+        name: &StoreName,
+        is_primary: bool,
+        primary: &mut Option<Primary>,
+        found: &mut StoreHealth,
+    ) -> Result<(), OperationError> {
+        let (cx, project) = (self.cx, self.project);
+        if let Some(primary) = primary.as_ref() {
+            // Before the store is asked: what it lacks is known here even where it is away.
+            let lag = replica_lag(&primary.vault, &cx.catalogue(&project.name, name));
+            found.lag = Some(lag.map_err(|e| project::vault_error(&project.name, name, e))?);
+        }
+        let store = project::open_store(cx, &project.name, name)?;
+        let failed = |source| OperationError::Store { store: name.clone(), source };
+        let vault = match project::open_vault(cx, &project.name, &store) {
+            Err(error) if project::is_no_vault(&error) => {
+                found.reachable = true;
+                self.problem(Some(name), "holds no backup of this project".to_owned(), "`havun-backup run` makes the first", Vec::new());
+                return Ok(());
+            }
+            other => other?,
+        };
+        found.reachable = true;
+        found.free_bytes = store.store.free_bytes().map_err(failed)?;
+        let objects = store.store.list("epochs").map_err(failed)?;
+        if is_primary {
+            let list = vault.snapshots().map_err(|e| project::vault_error(&project.name, name, e))?;
+            for damage in &list.damaged {
+                self.problem(
+                    Some(name),
+                    format!("{}: {}", damage.object, damage.what),
+                    "`havun-backup verify` names what is hit",
+                    vec![damage.object.clone()],
+                );
+            }
+            *primary = Some(Primary { vault, snapshots: list.snapshots });
+        } else {
+            let audit = audit_replica(&cx.catalogue(&project.name, name), &vault.info().vault_id, &*store.store);
+            let audit = audit.map_err(|e| project::vault_error(&project.name, name, e))?;
+            self.audit(name, &audit);
+            found.audit = Some(bounded(audit));
+        }
+        let known = primary.as_ref().map_or(&[][..], |primary| &primary.snapshots);
+        let (good, newest) = storage::newest_good(&objects, known);
+        found.newest_good = good;
+        self.age(name, good, newest);
+        self.space(name, found.free_bytes);
+        Ok(())
+    }
+
+    /// The newest good snapshot against the schedule.
+    fn age(&mut self, name: &StoreName, good: Option<Timestamp>, newest: Option<Timestamp>) {
+        let (cx, project) = (self.cx, self.project);
+        let hint = "`havun-backup logs` says what became of the last runs; `havun-backup run` makes a new one";
+        let Some(good) = good else {
+            return self.problem(Some(name), "holds no good snapshot".to_owned(), hint, Vec::new());
+        };
+        if newest.is_some_and(|newest| newest > good) {
+            self.note(Some(name), format!("newer snapshots than that of {good} are partial"));
+        }
+        let due = project.schedule.as_ref().filter(|_| !project.paused).and_then(|schedule| {
+            let latest = cx.now().checked_sub(GRACE).ok()?;
+            schedule.latest_before(latest, &cx.zone())
+        });
+        if let Some(due) = due.filter(|due| good < *due) {
+            let hours = cx.now().duration_since(good).as_hours();
+            self.problem(
+                Some(name),
+                format!("the newest good snapshot is {hours} hours old (of {good}); one was due at {due}"),
+                hint,
+                Vec::new(),
+            );
+        }
+    }
+
+    fn lag(&mut self, name: &StoreName, store: &StoreHealth) {
+        let lag = store.lag.clone().unwrap_or_default();
+        let hint = format!("`havun-backup archive push --store {name}` tries it now");
+        match &store.queue {
+            Some(row) => {
+                let (objects, bytes) = (row.pending_objects.unwrap_or(lag.objects), row.pending_bytes.unwrap_or(lag.bytes));
+                let what = format!(
+                    "behind since {} by {objects} objects, {bytes} bytes; tried {} times, again after {}: {}",
+                    row.since, row.attempts, row.next_try, row.last_error
+                );
+                self.problem(Some(name), what, hint, Vec::new());
+            }
+            None if lag.known && lag.snapshots > 0 => {
+                let what = format!("lacks {} snapshots ({} objects, {} bytes)", lag.snapshots, lag.objects, lag.bytes);
+                self.problem(Some(name), what, hint, Vec::new());
+            }
+            None => {}
+        }
+    }
+
+    /// What somebody else did to the replica.
+    fn audit(&mut self, name: &StoreName, audit: &ReplicaAudit) {
+        let hint = format!("find out who has access; `havun-backup archive push --full --store {name}` sends again what is still here");
+        if !audit.missing.is_empty() {
+            let objects = audit.missing.iter().take(NAMED).map(|(object, _)| object.clone()).collect();
+            self.problem(Some(name), format!("{} objects were deleted behind the program's back", audit.missing.len()), &*hint, objects);
+        }
+        if !audit.wrong_size.is_empty() {
+            let sized = audit.wrong_size.iter().take(NAMED);
+            let objects = sized.map(|(object, before, now)| format!("{object} ({now} bytes instead of {before})")).collect();
+            let repair = format!("find out who has access; `havun-backup repair --store {name}` mends them");
+            self.problem(Some(name), format!("{} objects were changed behind the program's back", audit.wrong_size.len()), repair, objects);
+        }
+        if !audit.undone.is_empty() {
+            self.note(
+                Some(name),
+                format!("{} objects of the last copy are not there (any more); the next copy sends them again", audit.undone.len()),
+            );
+        }
+    }
+
+    fn space(&mut self, name: &StoreName, free: Option<u64>) {
+        let Some(free) = free else { return };
+        let full = storage::full_at(free, self.growth, self.cx.now());
+        let soon = self.cx.now().checked_add(SignedDuration::from_hours(SPACE_DAYS * 24)).ok();
+        let hint = "free some space, get more, or shorten `retention.hot` and run `havun-backup cleanup`";
+        if let Some(full) = full.filter(|full| soon.is_some_and(|soon| *full < soon)) {
+            self.problem(Some(name), format!("full at {full} if it goes on like this ({free} bytes free)"), hint, Vec::new());
+        } else if free < LEAST_FREE {
+            self.problem(Some(name), format!("{free} bytes free only"), hint, Vec::new());
+        }
+    }
+}
+
+/// Lists of objects can be as long as the store.
+fn bounded(mut audit: ReplicaAudit) -> ReplicaAudit {
+    audit.missing.truncate(NAMED);
+    audit.wrong_size.truncate(NAMED);
+    audit.undone.truncate(NAMED);
+    audit
+}
