@@ -51,7 +51,9 @@ pub struct Called {
 }
 
 impl Called {
-    fn of(output: Output) -> Self {
+    /// What a finished process gave.
+    #[must_use]
+    pub fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { status: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -101,7 +103,9 @@ impl Machine {
         for store in ["local", "archive"] {
             LocalRoot::create(&folder.path().join(store), &StoreName::new(store).expect("a name")).expect("a store");
         }
-        let escrow = Identity::generate().recipient();
+        let escrow = Identity::generate();
+        write_private_file(&folder.path().join("escrow.agekey"), escrow.file_text("escrow key").as_bytes()).expect("a key file");
+        let escrow = escrow.recipient();
         let keys = format!("[keys]\nidentity = {{ file = \"service.agekey\" }}\nescrow = [\"{escrow}\"]\n");
         let machine = Self { folder, projects: String::new(), keys };
         machine.write_config();

@@ -45,9 +45,14 @@ fn dependencies_run_one_way() {
 #[test]
 fn heavy_crates_are_named_in_one_place() {
     for (member, names) in dependencies() {
-        for (heavy, home) in
-            [("wasmtime", "havun-plugin-runtime"), ("sqlx", "havun-operations"), ("age", "havun-vault"), ("clap", "havun-backup"), ("russh", "havun-stores"), ("rusty-s3", "havun-stores")]
-        {
+        for (heavy, home) in [
+            ("wasmtime", "havun-plugin-runtime"),
+            ("sqlx", "havun-operations"),
+            ("age", "havun-vault"),
+            ("clap", "havun-backup"),
+            ("russh", "havun-stores"),
+            ("rusty-s3", "havun-stores"),
+        ] {
             assert!(!names.contains(heavy) || member == home, "{member} names {heavy}");
         }
     }

@@ -84,6 +84,7 @@ fn execute(app: &App, command: &Command) -> Result<u8, CliError> {
         Command::Run(args) => commands::run::execute(app, args),
         Command::List(args) => commands::list::execute(app, args),
         Command::Restore(args) => commands::restore::execute(app, args),
+        Command::Recover(args) => commands::recover::execute(app, args),
         Command::Verify(args) => commands::verify::execute(app, args),
         Command::Export(args) => commands::export::execute(app, args),
         Command::Cleanup(args) => commands::cleanup::execute(app, args),

@@ -64,6 +64,7 @@ pub enum Command {
     Run(commands::run::RunArgs),
     List(commands::list::ListArgs),
     Restore(commands::restore::RestoreArgs),
+    Recover(commands::recover::RecoverArgs),
     Verify(commands::verify::VerifyArgs),
     Export(commands::export::ExportArgs),
     Cleanup(commands::cleanup::CleanupArgs),

@@ -4,6 +4,7 @@ use havun_operations::{
     config::ConfigError,
     error::{OperationError, causes, exit},
     init::InitError,
+    recover::RecoverError,
     report::Failure,
 };
 
@@ -19,6 +20,9 @@ pub enum CliError {
     /// `init`.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// `recover`.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
     /// What was asked for needs something that was not given.
     #[error("{message}")]
     Usage {
@@ -53,6 +57,7 @@ impl CliError {
             Self::Config(_) => exit::CONFIG,
             Self::Operation(error) => error.exit_status(),
             Self::Init(error) => error.exit_status(),
+            Self::Recover(error) => error.exit_status(),
             Self::Usage { .. } => exit::USAGE,
             Self::Declined { .. } | Self::Io { .. } | Self::Demo(_) => exit::FAILED,
         }
@@ -63,6 +68,7 @@ impl CliError {
             Self::Config(error) => error.hint(),
             Self::Operation(error) => error.hint(),
             Self::Init(error) => error.hint(),
+            Self::Recover(error) => error.hint(),
             Self::Usage { hint, .. } => Some(hint.clone()),
             Self::Declined { .. } | Self::Io { .. } | Self::Demo(_) => None,
         }

@@ -75,6 +75,9 @@ pub struct Snapshot {
     pub warnings: Vec<String>,
     /// Version of the program that wrote it.
     pub program: String,
+    /// The project's table of the configuration, defaults filled in and secrets left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_config: Option<serde_json::Value>,
 }
 
 /// Which strategy planned a snapshot.

@@ -23,6 +23,7 @@ pub mod logs;
 mod process;
 pub mod project;
 pub mod replication;
+pub mod recover;
 pub mod report;
 pub mod restore;
 pub mod run;

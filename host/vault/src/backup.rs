@@ -78,6 +78,7 @@ pub struct BackupSession<'v> {
     session_chunks: HashSet<ChunkId>,
     state: tree::StateOutcome,
     pause: json::Pause,
+    project_config: Option<serde_json::Value>,
     stats: BackupStats,
     started: Instant,
 }
@@ -201,6 +202,7 @@ impl Vault {
             session_chunks: HashSet::new(),
             state: tree::StateOutcome::default(),
             pause: Arc::new(std::thread::sleep),
+            project_config: None,
             stats: BackupStats::default(),
             started: Instant::now(),
         })
@@ -244,6 +246,12 @@ impl BackupSession<'_> {
         self.pause = pause;
     }
 
+    /// Keeps how the project is configured, without any secret, in the snapshot: a host that starts with nothing but the
+    /// archive takes it up from there.
+    pub fn remember_config(&mut self, config: serde_json::Value) {
+        self.project_config = Some(config);
+    }
+
     fn file_chunker(&self) -> Chunker {
         Chunker::new(&self.gear, profile(&self.vault.info.chunking.files))
     }
@@ -272,7 +280,7 @@ impl BackupSession<'_> {
     /// The store's; [`VaultError::Cancelled`].
     pub fn finish(self, draft: SnapshotDraft) -> Result<Committed, VaultError> {
         self.check_cancelled()?;
-        let Self { vault, options, lease, epoch, key, parent, known, manifest, leaves, data, state, mut stats, .. } = self;
+        let Self { vault, options, lease, epoch, key, parent, known, manifest, leaves, data, state, project_config, mut stats, .. } = self;
         let root = manifest.finish()?;
         let mut written = data.finish()?;
         let leaves = LeafStore::finish(leaves)?;
@@ -295,7 +303,8 @@ impl BackupSession<'_> {
         if !listed.is_empty() {
             vault.publish_index(&*lease, &epoch, key.as_deref(), &listed)?;
         }
-        let snapshot = snapshot(vault, &epoch, &options, draft, root, packs, parent.as_ref().map(|p| p.stored.id));
+        let parent = parent.as_ref().map(|p| p.stored.id);
+        let snapshot = Snapshot { project_config, ..snapshot(vault, &epoch, &options, draft, root, packs, parent) };
         lease.check().map_err(|e| at(&*vault.store, e))?;
         let stored = vault.commit_snapshot(&snapshot, key.as_deref())?;
         stats.bytes_added += stored.stored_bytes;
@@ -338,5 +347,6 @@ fn snapshot(
         audit_head: draft.audit_head,
         warnings: draft.warnings,
         program: draft.program,
+        project_config: None,
     }
 }

@@ -243,6 +243,11 @@ impl KeyRing {
         self.keys().first().cloned()
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<SealKey>> {
+        self.keys().clone()
+    }
+
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.keys().is_empty()

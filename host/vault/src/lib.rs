@@ -57,6 +57,7 @@ mod progress;
 mod prune;
 mod replicate;
 mod restore;
+mod rewrap;
 mod sink;
 mod snapshots;
 mod verify;

@@ -8,3 +8,4 @@ mod hostile;
 mod laravel;
 mod nodejs;
 mod package;
+mod recovery;

@@ -2,6 +2,7 @@
 
 use crate::{
     app::App,
+    commands::recover::{self, ArchiveArgs, RecoverArgs},
     error::CliError,
     ui::{failure_text, format::printable},
 };
@@ -26,8 +27,13 @@ use std::{
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// Folders of projects to propose a configuration for
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", group = "what")]
     pub paths: Vec<PathBuf>,
+    /// Take over from a lost host: as `recover --store URL`
+    #[arg(long, value_name = "URL", group = "what", conflicts_with = "paths", requires = "identity")]
+    pub from_archive: Option<String>,
+    #[command(flatten)]
+    pub with: ArchiveArgs,
     /// Name of the project; made of the folder's name otherwise
     #[arg(long, value_name = "NAME", requires = "paths")]
     pub name: Option<String>,
@@ -38,7 +44,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "DIR", requires = "paths")]
     pub archive: Option<PathBuf>,
     /// Folder for caches and the audit database in a new configuration
-    #[arg(long, value_name = "DIR", requires = "paths")]
+    #[arg(long, value_name = "DIR", requires = "what")]
     pub state_dir: Option<PathBuf>,
     /// Recipient (age1…) of an escrow key that you have already; can be repeated
     #[arg(long, value_name = "RECIPIENT")]
@@ -47,7 +53,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "escrow")]
     pub escrow_file: Option<PathBuf>,
     /// Print the proposal and write nothing
-    #[arg(long, short = 'n', requires = "paths")]
+    #[arg(long, short = 'n', requires = "what")]
     pub dry_run: bool,
     /// Add the proposal to a configuration that exists
     #[arg(long, requires = "paths")]
@@ -58,6 +64,14 @@ pub struct InitArgs {
 }
 
 pub fn execute(app: &App, args: &InitArgs) -> Result<u8, CliError> {
+    if let Some(store) = &args.from_archive {
+        let (with, state_dir) = (args.with.clone(), args.state_dir.clone());
+        return recover::execute(app, &RecoverArgs { store: store.clone(), with, state_dir, dry_run: args.dry_run, yes: args.yes });
+    }
+    if args.with != ArchiveArgs::default() {
+        let message = "these options need an archive to take over from".to_owned();
+        return Err(CliError::Usage { message, hint: "give --from-archive URL, or call `havun-backup recover`".to_owned() });
+    }
     init::check_recipients(&args.escrow)?;
     let path = target(app);
     let found = match Config::load(&path) {
@@ -163,6 +177,8 @@ impl InitArgs {
     fn done() -> Self {
         Self {
             paths: Vec::new(),
+            from_archive: None,
+            with: ArchiveArgs::default(),
             name: None,
             store: None,
             archive: None,
@@ -193,7 +209,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn default_state_dir() -> PathBuf {
+pub fn default_state_dir() -> PathBuf {
     if is_root() {
         return PathBuf::from("/var/lib/havun-backup");
     }

@@ -11,6 +11,7 @@ pub mod init;
 pub mod list;
 pub mod logs;
 pub mod man;
+pub mod recover;
 pub mod restore;
 pub mod run;
 pub mod status;

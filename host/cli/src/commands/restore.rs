@@ -160,7 +160,7 @@ fn numbered(title: &str, steps: &[String]) -> Vec<String> {
     if steps.is_empty() { Vec::new() } else { std::iter::once(title.to_owned()).chain(numbered).collect() }
 }
 
-fn print_outcome(ui: Ui, outcome: &RestoreOutcome) {
+pub fn print_outcome(ui: Ui, outcome: &RestoreOutcome) {
     let say = |line: String| if outcome.outcome == Outcome::Ok { ui.line(line) } else { ui.trouble(line) };
     say(format!(
         "{:<8} {}  {}, {} restored to {} in {}",

@@ -231,6 +231,27 @@ impl AuditLog {
         self.begin(LogKind::Test, start)
     }
 
+    /// Writes rows of runs that have begun and ended already, all or none.
+    ///
+    /// # Errors
+    /// As [`Self::begin_backup`].
+    pub fn add_whole(&self, rows: &[(LogStart, LogEnd)]) -> Result<(), AuditError> {
+        self.plain("BEGIN IMMEDIATE")?;
+        let written = rows.iter().try_for_each(|(start, end)| self.begin_backup(start).and_then(|row| self.end(row, end)));
+        match written {
+            Ok(()) => self.plain("COMMIT"),
+            Err(error) => {
+                let _ = self.plain("ROLLBACK");
+                Err(error)
+            }
+        }
+    }
+
+    fn plain(&self, statement: &'static str) -> Result<(), AuditError> {
+        let statement = sqlx::query(statement);
+        self.with(|runtime, connection| runtime.block_on(statement.execute(connection))).map(drop).map_err(failed("write"))
+    }
+
     /// Completes a row. A second completion changes nothing.
     ///
     /// # Errors

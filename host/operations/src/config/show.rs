@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 /// In place of a plain secret.
-const MASK: &str = "×××";
+pub(super) const MASK: &str = "×××";
 
 /// What [`show`] made.
 pub struct Shown {

@@ -5,7 +5,7 @@ use super::{
     plan::{Planned, plan},
 };
 use crate::{
-    config::{ProjectConfig, SPOOL},
+    config::{self, ProjectConfig, SPOOL},
     context::{Context, PROGRAM},
     error::OperationError,
     project::{self, OpenStore, vault_error},
@@ -99,6 +99,7 @@ fn back_up(
     };
     let mut session = vault.begin_backup(backup).map_err(failed)?;
     session.pause_with(std::sync::Arc::clone(&cx.sleeper));
+    session.remember_config(config::portable(&cx.config, &project.name));
     run.parent = session.parent().map(|parent| parent.id);
     let stored = items::Items { cx, project, planned, store: &primary.name };
     run.items = stored.store_all(&mut session)?;

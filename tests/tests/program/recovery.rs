@@ -1,0 +1,158 @@
+//! Disaster recovery as `docs/operations/disaster-recovery.md` has it: the commands are taken from the page and run.
+
+use havun_tests::{Called, Machine, copy_tree, program, tree_difference};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const PAGE: &str = include_str!("../../../docs/operations/disaster-recovery.md");
+
+/// The `sh` blocks of the section whose heading begins with `number`, in order.
+fn blocks(number: &str) -> Vec<String> {
+    let section = PAGE.split("\n## ").find(|section| section.starts_with(number)).unwrap();
+    let fenced = section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+    let all: Vec<String> = fenced.collect();
+    assert!(!all.is_empty(), "section {number} has no commands");
+    all
+}
+
+/// A shell on a machine: `havun-backup` is the program, the placeholders of the page are variables.
+struct Shell {
+    folder: PathBuf,
+    variables: Vec<(String, String)>,
+}
+
+impl Shell {
+    fn new(folder: &Path) -> Self {
+        let bin = folder.join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        let _ = symlink(program(), bin.join("havun-backup"));
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        Self { folder: folder.to_owned(), variables: vec![("PATH".to_owned(), path)] }
+    }
+
+    fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    fn run(&self, script: &str) -> Called {
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", script]).current_dir(&self.folder).env_remove("HAVUN_BACKUP_CONFIG");
+        shell.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        Called::of(shell.output().unwrap())
+    }
+
+    /// Runs the commands of a section; all of them must end well.
+    fn follow(&self, number: &str) -> String {
+        blocks(number).iter().map(|block| self.run(block).ended(0).text()).collect()
+    }
+}
+
+fn today() -> String {
+    let out = Command::new("date").arg("+%F").env("TZ", "Europe/Amsterdam").output().unwrap();
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+/// A machine with one project that has been backed up, and a copy of the project as it was then.
+fn shop() -> (Machine, PathBuf, PathBuf) {
+    let mut machine = Machine::new();
+    let root = machine.project(
+        "shop",
+        "files",
+        "title = \"The shop\"\npriority = \"critical\"\nschedule = \"daily 03:00\"\ncompliance = [\"belastingdienst\"]\n\
+         [projects.shop.retention]\nhot = \"14d\"\narchive = \"9y\"\n[projects.shop.settings]\nexclude = [\"cache/**\"]",
+    );
+    fs::create_dir_all(root.join("invoices/2026")).unwrap();
+    fs::write(root.join("invoices/2026/1.txt"), "one hundred euros").unwrap();
+    fs::write(root.join("index.html"), "hello").unwrap();
+    machine.call(&["run"]).ended(0);
+    let copy = machine.at("as-it-was");
+    copy_tree(&root, &copy);
+    (machine, root, copy)
+}
+
+#[test]
+fn recent_damage_is_mended_from_the_hot_store() {
+    let (machine, root, copy) = shop();
+    fs::remove_dir_all(root.join("invoices")).unwrap();
+    fs::write(root.join("index.html"), "newer than the backup").unwrap();
+    let aside = machine.at("aside");
+    Shell::new(machine.path())
+        .set("HAVUN_BACKUP_CONFIG", machine.at("havun-backup.toml").display())
+        .set("PROJECT", "shop")
+        .set("HOT", "local")
+        .set("DATE", today())
+        .set("FILES", "invoices/**")
+        .set("ASIDE", aside.display())
+        .follow("1.");
+    assert_eq!(fs::read_to_string(root.join("invoices/2026/1.txt")).unwrap(), "one hundred euros");
+    assert_eq!(fs::read_to_string(root.join("index.html")).unwrap(), "newer than the backup");
+    assert_eq!(tree_difference(&copy, &aside, &[]), "");
+}
+
+#[test]
+fn old_data_comes_from_the_archive_by_its_date() {
+    let (machine, root, copy) = shop();
+    fs::remove_dir_all(machine.at("local/shop")).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let aside = machine.at("aside");
+    Shell::new(machine.path())
+        .set("HAVUN_BACKUP_CONFIG", machine.at("havun-backup.toml").display())
+        .set("PROJECT", "shop")
+        .set("ARCHIVE", "archive")
+        .set("DATE", today())
+        .set("ASIDE", aside.display())
+        .follow("2.");
+    assert_eq!(tree_difference(&copy, &aside, &[]), "");
+}
+
+/// Everything of a host but its archive and the escrow key.
+fn burn_down(machine: &Machine) {
+    fs::remove_file(machine.at("havun-backup.toml")).unwrap();
+    fs::remove_file(machine.at("service.agekey")).unwrap();
+    for folder in ["state", "local", "projects"] {
+        fs::remove_dir_all(machine.at(folder)).unwrap();
+    }
+}
+
+#[test]
+fn a_lost_server_comes_back_from_the_archive_and_the_escrow_key() {
+    let (machine, root, copy) = shop();
+    burn_down(&machine);
+    let new = machine.at("new");
+    // `recover` writes where the system has its configuration; the test machine has its own place for all of it.
+    let said = Shell::new(machine.path())
+        .set("HAVUN_BACKUP_CONFIG", new.join("config.toml").display())
+        .set("PROJECT", "shop")
+        .set("ADDRESS", format!("file://{}", machine.at("archive").display()))
+        .set("LOGIN", format!("--config-out {0}/config.toml --state-dir {0}/state --hot {0}/hot", new.display()))
+        .set("ESCROW", machine.at("escrow.agekey").display())
+        .follow("3.");
+    assert_eq!(tree_difference(&copy, &root, &[]), "", "{said}");
+    assert!(!machine.at("escrow.agekey").exists());
+    let config = fs::read_to_string(new.join("config.toml")).unwrap();
+    for line in [
+        "title = \"The shop\"",
+        "priority = \"critical\"",
+        "schedule = \"daily 03:00\"",
+        "hot = \"14d\"",
+        "archive = \"9y\"",
+        "exclude = [\"cache/**\"]",
+        "compliance = [\"belastingdienst\"]",
+    ] {
+        assert!(config.contains(line), "{line} is not in\n{config}");
+    }
+    // The run after the recovery went on where the lost host had stopped: one vault, two snapshots, one year's key.
+    let shell = Shell::new(machine.path()).set("HAVUN_BACKUP_CONFIG", new.join("config.toml").display());
+    let list = shell.run("havun-backup --json list").ended(0).json();
+    for store in list["projects"][0]["stores"].as_array().unwrap() {
+        assert_eq!(store["snapshots"].as_array().unwrap().len(), 2, "{list}");
+    }
+    let logs = shell.run("havun-backup --json logs").ended(0).json();
+    let recovered = logs["rows"].as_array().unwrap_or_else(|| panic!("{logs}")).iter().filter(|row| row["started_by"] == "recover");
+    assert_eq!(recovered.count(), 1, "{logs}");
+}
