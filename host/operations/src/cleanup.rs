@@ -11,6 +11,7 @@ use crate::{
     config::{ProjectConfig, Tier},
     context::{Context, new_run_id},
     error::{OperationError, exit, one_line},
+    holds::AllHolds,
     project::{self, vault_error},
     report::{Failure, SCHEMA_VERSION, combined_status},
 };
@@ -31,11 +32,14 @@ pub const FLOOR: usize = 3;
 pub struct CleanupOptions {
     /// These only; empty means all.
     pub projects: Vec<String>,
+    /// A person has looked at the clock: gaps and leaps in the times of the snapshots say nothing.
+    pub clock_is_right: bool,
 }
 
 /// A clean-up that is ready to begin.
 pub struct PreparedCleanup<'a> {
     cx: &'a Context,
+    clock_is_right: bool,
     stores: Vec<(ProjectName, StoreName, Vault, CleanupPlan)>,
     outcome: CleanupOutcome,
 }
@@ -110,7 +114,7 @@ impl CleanupOutcome {
 pub fn prepare<'a>(cx: &'a Context, options: &CleanupOptions) -> Result<PreparedCleanup<'a>, OperationError> {
     let run_id = new_run_id(cx.now())?;
     let outcome = CleanupOutcome { schema_version: SCHEMA_VERSION, run_id, dry_run: true, interrupted: false, stores: Vec::new() };
-    let mut prepared = PreparedCleanup { cx, stores: Vec::new(), outcome };
+    let mut prepared = PreparedCleanup { cx, clock_is_right: options.clock_is_right, stores: Vec::new(), outcome };
     for project in project::select(cx, &options.projects)? {
         for name in &project.stores {
             if cx.config.stores.get(name).is_some_and(|store| store.tier == Tier::Hot) {
@@ -140,7 +144,7 @@ impl PreparedCleanup<'_> {
                 break;
             }
             let Some(line) = self.outcome.stores.iter_mut().find(|line| line.project == project && line.store == name) else { continue };
-            clean(self.cx, &self.outcome.run_id, &vault, plan, line)?;
+            clean(self.cx, &self.outcome.run_id, &vault, plan, self.clock_is_right, line)?;
         }
         Ok(self.outcome)
     }
@@ -154,7 +158,7 @@ impl PreparedCleanup<'_> {
             bytes_marked: 0,
             packs_deleted: 0,
             bytes_freed: 0,
-            skipped: failed_run(self.cx, project),
+            skipped: no_term(project).or_else(|| failed_run(self.cx, project)),
             failure: None,
         };
         if line.skipped.is_none() {
@@ -183,10 +187,12 @@ impl PreparedCleanup<'_> {
         let list = vault.snapshots().map_err(failed)?;
         let zone = cx.zone();
         let candidates: Vec<Candidate> = list.snapshots.iter().map(|s| Candidate::hot(s.id, &s.snapshot, &zone)).collect();
-        let held = vault.holds().map_err(failed)?.held(&list.snapshots);
-        let circumstances = Circumstances { now: cx.now(), zone: &zone, held: &held, clock: Clock::Compared(&[]) };
+        let held = AllHolds::of(cx, project)?.held(&list.snapshots);
+        let clock = if self.clock_is_right { Clock::Confirmed } else { Clock::Compared(&[]) };
+        let circumstances = Circumstances { now: cx.now(), zone: &zone, held: &held, clock };
         let mut verdicts = decide_hot(&candidates, project.retention.hot, FLOOR, &circumstances);
-        let archived = Archived::of(cx, project);
+        let going: BTreeSet<SnapshotId> = verdicts.iter().filter(|v| !v.keep).map(|v| v.id).collect();
+        let archived = if going.is_empty() { Archived::Listed(going) } else { Archived::of(cx, project, &going) };
         for verdict in verdicts.iter_mut().filter(|v| !v.keep) {
             let retain_until = list.snapshots.iter().find(|s| s.id == verdict.id).map(|s| s.snapshot.retention.retain_until);
             if let Some(reason) = archived.objection(verdict.id, retain_until, cx.now()) {
@@ -206,6 +212,12 @@ fn verdict_line(verdict: &Verdict, snapshots: &[StoredSnapshot]) -> Option<Snaps
     Some(SnapshotVerdict { id: verdict.id, taken_at, keep: verdict.keep, reason: verdict.reason.clone() })
 }
 
+/// A default is nobody's decision: what a person has not said deletes nothing.
+fn no_term(project: &ProjectConfig) -> Option<String> {
+    let name = &project.name;
+    (!project.retention.explicit_hot).then(|| format!("`hot` is not set in [projects.{name}.retention]: nothing is deleted before it is"))
+}
+
 /// Why a project is passed over: its last run failed, or nobody can say whether it did.
 fn failed_run(cx: &Context, project: &ProjectConfig) -> Option<String> {
     let rows = cx.audit().and_then(|audit| audit.logs(Some(project.name.as_str()), 1000).map_err(|e| OperationError::Audit(Box::new(e))));
@@ -223,14 +235,14 @@ fn failed_run(cx: &Context, project: &ProjectConfig) -> Option<String> {
 enum Archived {
     /// It has none; `statutory` says whether the law wants its backups kept all the same.
     None { statutory: bool },
-    /// Snapshots that at least one archive lists.
+    /// Of the snapshots that are to go, those that at least one archive holds complete.
     Listed(BTreeSet<SnapshotId>),
     /// No archive could be asked.
     Unknown(String),
 }
 
 impl Archived {
-    fn of(cx: &Context, project: &ProjectConfig) -> Self {
+    fn of(cx: &Context, project: &ProjectConfig, going: &BTreeSet<SnapshotId>) -> Self {
         let archives: Vec<&StoreName> =
             project.stores.iter().filter(|name| cx.config.stores.get(*name).is_some_and(|s| s.tier == Tier::Archive)).collect();
         if archives.is_empty() {
@@ -238,7 +250,7 @@ impl Archived {
         }
         let (mut listed, mut errors) = (BTreeSet::new(), Vec::new());
         for name in &archives {
-            match ids(cx, project, name) {
+            match complete(cx, project, name, going) {
                 Ok(ids) => listed.extend(ids),
                 Err(error) if project::is_no_vault(&error) => {}
                 Err(error) => errors.push(format!("{name}: {}", one_line(&error))),
@@ -250,7 +262,7 @@ impl Archived {
     /// Why a snapshot must stay although the hot term lets it go.
     fn objection(&self, id: SnapshotId, retain_until: Option<Timestamp>, now: Timestamp) -> Option<String> {
         match self {
-            Self::Listed(ids) if !ids.contains(&id) => Some("no archive has it yet".to_owned()),
+            Self::Listed(ids) if !ids.contains(&id) => Some("no archive has it whole yet".to_owned()),
             Self::Unknown(why) => Some(format!("no archive can be asked: {why}")),
             Self::None { statutory: true } if retain_until.is_none_or(|until| until >= now) => {
                 Some("the only copy, and the law wants it kept (the project has no archive)".to_owned())
@@ -260,13 +272,25 @@ impl Archived {
     }
 }
 
-fn ids(cx: &Context, project: &ProjectConfig, name: &StoreName) -> Result<BTreeSet<SnapshotId>, OperationError> {
+fn complete(
+    cx: &Context,
+    project: &ProjectConfig,
+    name: &StoreName,
+    going: &BTreeSet<SnapshotId>,
+) -> Result<BTreeSet<SnapshotId>, OperationError> {
     let store = project::open_store(cx, &project.name, name)?;
     let vault = project::open_vault(cx, &project.name, &store)?;
-    vault.complete_snapshots().map_err(|e| vault_error(&project.name, name, e))
+    vault.complete_among(going).map_err(|e| vault_error(&project.name, name, e))
 }
 
-fn clean(cx: &Context, run_id: &str, vault: &Vault, plan: CleanupPlan, line: &mut StoreCleanup) -> Result<(), OperationError> {
+fn clean(
+    cx: &Context,
+    run_id: &str,
+    vault: &Vault,
+    plan: CleanupPlan,
+    clock_is_right: bool,
+    line: &mut StoreCleanup,
+) -> Result<(), OperationError> {
     cx.observer.step(&format!("cleaning up {} in `{}`", line.project, line.store));
     let audit = cx.audit()?;
     let mut start = cx.log_start(run_id, line.project.as_str(), "cleanup", cx.now());
@@ -286,7 +310,9 @@ fn clean(cx: &Context, run_id: &str, vault: &Vault, plan: CleanupPlan, line: &mu
         bytes_added: 0,
         problems: u64::from(line.failure.is_some()),
         message: line.failure.as_ref().map(Failure::one_line).unwrap_or_default(),
-        details: serde_json::json!({ "removed": gone, "packs_marked": line.packs_marked, "packs_deleted": line.packs_deleted }),
+        details: serde_json::json!({
+            "removed": gone, "packs_marked": line.packs_marked, "packs_deleted": line.packs_deleted, "clock_is_right": clock_is_right,
+        }),
     };
     audit.end(row, &end).map_err(|e| OperationError::Audit(Box::new(e)))
 }

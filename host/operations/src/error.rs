@@ -131,6 +131,26 @@ pub enum OperationError {
         /// As given.
         text: String,
     },
+    /// A year that is none.
+    #[error("`{text}` is not a year of the form 2026")]
+    BadEpoch {
+        /// As given.
+        text: String,
+    },
+    /// No such hold stands.
+    #[error("no hold stands whose id begins with `{id}`")]
+    NoHold {
+        /// As given.
+        id: String,
+    },
+    /// A prefix that several holds share.
+    #[error("`{prefix}` could be any of several holds")]
+    AmbiguousHold {
+        /// As given.
+        prefix: String,
+        /// The holds, one line each.
+        matches: Vec<String>,
+    },
     /// A restore target with something in it.
     #[error("`{}` is not empty", path.display())]
     TargetNotEmpty {
@@ -326,6 +346,9 @@ impl OperationError {
             | Self::Name(_)
             | Self::BadPattern { .. }
             | Self::BadDate { .. }
+            | Self::BadEpoch { .. }
+            | Self::NoHold { .. }
+            | Self::AmbiguousHold { .. }
             | Self::BadTargetDatabase { .. }
             | Self::UnknownItem { .. }
             | Self::AmbiguousSnapshot { .. } => exit::USAGE,
@@ -355,6 +378,8 @@ impl OperationError {
             Self::Paused { .. } => "use --force to run it all the same".to_owned(),
             Self::NoSnapshot { there_are, .. } if there_are.is_empty() => "`havun-backup run` makes the first one".to_owned(),
             Self::NoSnapshot { there_are, .. } => format!("there are: {}", there_are.join("; ")),
+            Self::NoHold { .. } => "`havun-backup hold list` shows those that stand".to_owned(),
+            Self::AmbiguousHold { matches, .. } => format!("give more digits: {}", matches.join("; ")),
             Self::AmbiguousSnapshot { matches, .. } => format!("give more digits: {}", matches.join("; ")),
             Self::UnknownItem { there_are, .. } => format!("it has: {}", there_are.join(", ")),
             Self::TargetNotEmpty { .. } => "name a folder that is empty or does not exist yet".to_owned(),

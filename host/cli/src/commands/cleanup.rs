@@ -21,6 +21,9 @@ pub struct CleanupArgs {
     /// Only this project; can be repeated
     #[arg(long, short, value_name = "NAME")]
     pub project: Vec<String>,
+    /// Delete although the times of the snapshots say that the clock may be wrong: you have looked at it
+    #[arg(long)]
+    pub clock_is_right: bool,
     /// Show what would go and why, and delete nothing
     #[arg(long, short = 'n')]
     pub dry_run: bool,
@@ -28,7 +31,7 @@ pub struct CleanupArgs {
 
 pub fn execute(app: &App, args: &CleanupArgs) -> Result<u8, CliError> {
     let cx = app.context()?;
-    let prepared = prepare(&cx, &CleanupOptions { projects: args.project.clone() })?;
+    let prepared = prepare(&cx, &CleanupOptions { projects: args.project.clone(), clock_is_right: args.clock_is_right })?;
     let outcome = if args.dry_run { prepared.outcome().clone() } else { prepared.execute()? };
     app.screen.clear();
     print(app.ui, &outcome, &cx.zone());

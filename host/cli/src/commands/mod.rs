@@ -7,6 +7,7 @@ pub mod config;
 pub mod demo;
 pub mod export;
 pub mod health;
+pub mod hold;
 pub mod init;
 pub mod list;
 pub mod logs;
