@@ -4,6 +4,7 @@
 mod damage;
 mod failures;
 mod files;
+mod holds;
 mod hostile;
 mod laravel;
 mod nodejs;
