@@ -16,6 +16,8 @@ mariadb-dump mariadb-client
 sqlite3 sqlite3
 git git
 rsync rsync
+sshd openssh-server
+sftp openssh-client
 setfacl acl
 setfattr attr
 zstd zstd

@@ -4,11 +4,15 @@
 
 mod mariadb;
 mod program;
+mod relay;
 mod s3_fake;
 mod s3_http;
 mod s3_server;
+mod sshd;
 
 pub use mariadb::MariaDb;
 pub use program::{Called, Machine, copy_tree, program, tree_difference};
+pub use relay::Relay;
 pub use s3_fake::{FakeRules, FakeS3};
 pub use s3_server::S3Server;
+pub use sshd::{CREATE_AND_READ, Sshd};

@@ -4,3 +4,4 @@
 //! the outside; `sftp` runs its connections on a small runtime of its own, `s3` does blocking HTTP.
 
 pub mod s3;
+pub mod sftp;

@@ -1,0 +1,162 @@
+//! The connections of a store: made when they are needed, dropped when they break, shared by everybody.
+
+use super::{
+    SftpOptions,
+    connect::connect,
+    failure::Failure,
+    link::{Link, lock},
+};
+use havun_vault::store::StoreError;
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit};
+
+/// After the last of three attempts has failed, others that want the same connection are told so for this long.
+const QUIET: Duration = Duration::from_secs(1);
+
+pub(super) struct Pool {
+    places: Vec<Arc<Place>>,
+}
+
+/// Where a connection is or can be.
+#[derive(Default)]
+struct Place {
+    link: AsyncMutex<Option<Arc<Link>>>,
+    /// A copy that can be looked at without waiting.
+    seen: Mutex<Option<Arc<Link>>>,
+    users: AtomicUsize,
+    failed: Mutex<Option<(Instant, String)>>,
+}
+
+/// The use of a connection for one operation.
+pub(super) struct Ticket {
+    pub link: Arc<Link>,
+    place: Arc<Place>,
+    _operation: OwnedSemaphorePermit,
+}
+
+impl std::ops::Deref for Ticket {
+    type Target = Arc<Link>;
+
+    fn deref(&self) -> &Arc<Link> {
+        &self.link
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.place.users.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts a user from the choice of a place on, so that those who choose next see it.
+struct Claim(Option<Arc<Place>>);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(place) = &self.0 {
+            place.users.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Pool {
+    pub fn new(connections: usize) -> Self {
+        Self { places: (0..connections.clamp(1, 8)).map(|_| Arc::default()).collect() }
+    }
+
+    /// The connection with the least to do; a new one where all that there are have something to do.
+    pub async fn ticket(&self, options: &SftpOptions) -> Result<Ticket, StoreError> {
+        let mut claim = self.claim();
+        let Some(place) = claim.0.clone() else { return Err(StoreError::Unreachable { what: "no connection is allowed".to_owned() }) };
+        let link = match place.link(options).await {
+            Ok(link) => link,
+            Err(error) => {
+                drop(claim);
+                let Some((other, link)) = self.any_alive() else { return Err(error) };
+                // Fewer connections than allowed are slower and nothing worse: many servers take only a few.
+                tracing::debug!(%error, "one connection less");
+                claim = Claim(Some(other));
+                link
+            }
+        };
+        let operation = Arc::clone(&link.operations)
+            .acquire_owned()
+            .await
+            .map_err(|e| Failure::Broken(e.to_string()).at("waiting for a connection"))?;
+        match claim.0.take() {
+            Some(place) => Ok(Ticket { link, place, _operation: operation }),
+            None => Err(StoreError::Unreachable { what: "no connection is allowed".to_owned() }),
+        }
+    }
+
+    fn claim(&self) -> Claim {
+        let place = self.places.iter().min_by_key(|place| place.load());
+        if let Some(place) = place {
+            place.users.fetch_add(1, Ordering::SeqCst);
+        }
+        Claim(place.cloned())
+    }
+
+    fn any_alive(&self) -> Option<(Arc<Place>, Arc<Link>)> {
+        let place = self.places.iter().filter(|place| place.alive().is_some()).min_by_key(|place| place.load())?;
+        let link = place.alive()?;
+        place.users.fetch_add(1, Ordering::SeqCst);
+        Some((Arc::clone(place), link))
+    }
+
+    /// Any connection, without one being made or waited for.
+    pub fn peek(&self) -> Option<Arc<Link>> {
+        self.places.iter().find_map(|place| place.alive())
+    }
+}
+
+impl Place {
+    /// Users, bytes in flight, and last whether a connection has to be made.
+    fn load(&self) -> (usize, usize, bool) {
+        let link = self.alive();
+        (self.users.load(Ordering::SeqCst), link.as_ref().map_or(0, |link| link.bytes_in_flight()), link.is_none())
+    }
+
+    fn alive(&self) -> Option<Arc<Link>> {
+        lock(&self.seen).as_ref().filter(|link| !link.is_dead()).cloned()
+    }
+
+    async fn link(&self, options: &SftpOptions) -> Result<Arc<Link>, StoreError> {
+        let mut link = self.link.lock().await;
+        if let Some(link) = link.as_ref().filter(|link| !link.is_dead()) {
+            return Ok(Arc::clone(link));
+        }
+        *link = None;
+        if let Some((_, what)) = lock(&self.failed).as_ref().filter(|(at, _)| at.elapsed() < QUIET) {
+            return Err(StoreError::Unreachable { what: what.clone() });
+        }
+        let made = connect_again(options).await;
+        *lock(&self.failed) = match &made {
+            Err(StoreError::Unreachable { what }) => Some((Instant::now(), what.clone())),
+            _ => None,
+        };
+        let made = made?;
+        *lock(&self.seen) = Some(Arc::clone(&made));
+        *link = Some(Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+/// Three attempts; only silence is worth another.
+async fn connect_again(options: &SftpOptions) -> Result<Arc<Link>, StoreError> {
+    let pause = options.timeouts.reconnect_pause;
+    for pause in [pause, pause * 4] {
+        match connect(options).await {
+            Err(StoreError::Unreachable { what }) => tracing::debug!(what, ?pause, "connecting again"),
+            other => return other,
+        }
+        tokio::time::sleep(pause).await;
+    }
+    connect(options).await
+}
