@@ -5,11 +5,12 @@
 //! no snapshot and no key.
 //!
 //! Read this file first, then `local` (the real thing) and `memory` (the same promises without a disk).
-//! `retry` and `fault` are decorators, `conformance` is what every store has to pass.
+//! `retry`, `limit` and `fault` are decorators, `conformance` is what every store has to pass.
 
 pub mod conformance;
 mod error;
 mod fault;
+mod limit;
 mod local;
 mod memory;
 mod name;
@@ -19,6 +20,7 @@ mod source;
 
 pub use error::StoreError;
 pub use fault::{Call, Fault, FaultPlan, FaultStore, Operation};
+pub use limit::{Bandwidth, LimitedStore, SteadyClock, steady_clock};
 pub use local::{LocalRoot, LocalStore};
 pub use memory::MemoryStore;
 pub use name::ObjectName;

@@ -5,12 +5,15 @@
 use havun_model::{BackupPlan, Cancel, Digest, ItemName, Outcome, ProjectName, RetentionRecord, Snapshot, SnapshotStrategy, TreeItem};
 use havun_vault::{
     BackupOptions, Committed, NewVault, NoProgress, ReplicateOptions, SnapshotDraft, StreamError, StreamProfile, TreeSummary, Vault,
-    VaultError, keys::Identity, store::Store,
+    VaultError,
+    keys::Identity,
+    store::{Lease, Listed, ObjectName, Promises, Store, StoreError, Upload},
 };
 use jiff::Timestamp;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 pub struct Bench {
@@ -141,5 +144,78 @@ pub fn make_tree(root: &Path) {
     std::fs::create_dir_all(root.join("many")).unwrap();
     for n in 0..300 {
         std::fs::write(root.join(format!("many/{n}.txt")), format!("file number {n}\n").repeat(20)).unwrap();
+    }
+}
+
+/// A store that promises less than the one inside: names may be lost in a power cut, and a lease keeps nobody out.
+pub struct Weak<S>(pub S);
+
+struct NoLease;
+
+impl Lease for NoLease {
+    fn fencing(&self) -> u64 {
+        1
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl<S: Store> Store for Weak<S> {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn promises(&self) -> Promises {
+        Promises { durable_name: false, exclusive: false, ..self.0.promises() }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        vec!["a name may not survive a power cut".to_owned()]
+    }
+
+    fn as_dyn(&self) -> &dyn Store {
+        self
+    }
+
+    fn begin(&self) -> Result<Box<dyn Upload + '_>, StoreError> {
+        self.0.begin()
+    }
+
+    fn size(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
+        self.0.size(name)
+    }
+
+    fn read(&self, name: &ObjectName, max: u64) -> Result<Vec<u8>, StoreError> {
+        self.0.read(name, max)
+    }
+
+    fn read_range(&self, name: &ObjectName, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        self.0.read_range(name, offset, buf)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        self.0.list(folder)
+    }
+
+    fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        self.0.folders(folder)
+    }
+
+    fn remove(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.0.remove(name)
+    }
+
+    fn remove_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
+        self.0.remove_stale_uploads(older_than)
+    }
+
+    fn lease(&self, _holder: &str, _force: bool) -> Result<Box<dyn Lease>, StoreError> {
+        Ok(Box::new(NoLease))
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        self.0.free_bytes()
     }
 }

@@ -1,0 +1,403 @@
+//! Replicas: what a copy asks of the store, what it remembers, and what it finds out.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod kit;
+
+use havun_vault::{
+    NoProgress, Progress, ReplicateOptions, ReplicationReport, Vault, VaultError, VerifyOptions, audit_replica, replica_lag, replicate,
+    store::{FaultPlan, FaultStore, Lease, Listed, MemoryStore, ObjectName, Operation, Promises, Store, StoreError, Upload},
+};
+use kit::{Bench, Weak, noise, replicate_options};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, Barrier},
+    time::Duration,
+};
+
+/// A vault with two snapshots, and the state folder of its replicas.
+struct Scene {
+    bench: Bench,
+    source: MemoryStore,
+    vault: Vault,
+    root: tempfile::TempDir,
+    state: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (bench, source) = (Bench::new(true), MemoryStore::new("source"));
+        let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store: Arc<dyn Store> = Arc::new(source.clone());
+        bench.create(&store).unwrap();
+        let vault = bench.open(&store).unwrap();
+        let scene = Self { bench, source, vault, root, state };
+        scene.run(0);
+        scene.run(1);
+        scene
+    }
+
+    /// A backup of something new.
+    fn run(&self, hour: i64) {
+        fs::write(self.root.path().join(format!("file {hour}")), noise(hour as u64, 30_000)).unwrap();
+        self.bench.backup(&self.vault, self.root.path(), &noise(100 + hour as u64, 80_000), hour).unwrap();
+    }
+
+    /// A backup in which nothing changed.
+    fn idle_run(&self, of: i64, hour: i64) {
+        self.bench.backup(&self.vault, self.root.path(), &noise(100 + of as u64, 80_000), hour).unwrap();
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.state.path().join("replicas/far")
+    }
+
+    fn options(&self) -> ReplicateOptions {
+        replicate_options(Some(&self.folder()))
+    }
+
+    fn copy(&self, to: &Arc<dyn Store>) -> ReplicationReport {
+        replicate(&self.vault, to, &self.options(), &NoProgress).unwrap()
+    }
+
+    fn full_copy(&self, to: &Arc<dyn Store>) -> ReplicationReport {
+        replicate(&self.vault, to, &ReplicateOptions { full: true, ..self.options() }, &NoProgress).unwrap()
+    }
+
+    fn vault_id(&self) -> &str {
+        &self.vault.info().vault_id
+    }
+
+    /// Nothing is damaged at the replica, and it has as many snapshots as it should.
+    fn assert_whole(&self, store: &Arc<dyn Store>, snapshots: usize) {
+        let replica = self.bench.open(store).unwrap();
+        let report = replica.verify(&VerifyOptions { snapshot: None, read_data: true, threads: 1 }, &NoProgress).unwrap();
+        assert_eq!(report.damage, []);
+        assert_eq!(replica.snapshots().unwrap().snapshots.len(), snapshots);
+    }
+}
+
+fn replica() -> (MemoryStore, Arc<dyn Store>) {
+    let store = MemoryStore::new("replica");
+    (store.clone(), Arc::new(store))
+}
+
+fn names(store: &dyn Store, part: &str) -> Vec<ObjectName> {
+    store.list("").unwrap().into_iter().map(|l| l.name).filter(|n| n.as_str().contains(part)).collect()
+}
+
+#[test]
+fn a_run_in_which_nothing_changed_takes_few_calls_and_lists_nothing() {
+    let scene = Scene::new();
+    let far = Arc::new(FaultStore::new(MemoryStore::new("replica"), FaultPlan::none()));
+    let store: Arc<dyn Store> = Arc::<FaultStore<MemoryStore>>::clone(&far);
+    let first = scene.copy(&store);
+    assert!(first.listed && first.objects > 8, "{first:?}");
+    scene.idle_run(1, 2);
+    far.reset(FaultPlan::none());
+    let report = scene.copy(&store);
+    assert_eq!((report.objects, report.listed, report.pending_objects, report.unsettled), (1, false, 0, 0), "{:?}", far.log());
+    assert!(far.calls() <= 8, "{:?}", far.log());
+    assert!(!far.log().iter().any(|c| matches!(c.operation, Operation::List | Operation::Folders)), "{:?}", far.log());
+    scene.assert_whole(&store, 3);
+    far.reset(FaultPlan::none());
+    assert_eq!(scene.copy(&store).objects, 0);
+    assert_eq!(far.calls(), 2, "the description and the lease: {:?}", far.log());
+}
+
+#[test]
+fn what_may_not_survive_a_power_cut_is_looked_at_once_more_and_no_further() {
+    let scene = Scene::new();
+    let far = Arc::new(FaultStore::new(MemoryStore::new("replica"), FaultPlan::none()));
+    let store: Arc<dyn Store> = Arc::new(Weak(Arc::clone(&far)));
+    let first = scene.copy(&store);
+    assert_eq!(first.unsettled, first.objects);
+    assert_eq!(first.notes.len(), 1);
+    assert_eq!(scene.copy(&store).unsettled, 0);
+    for hour in [2, 3] {
+        scene.idle_run(1, hour);
+        far.reset(FaultPlan::none());
+        let report = scene.copy(&store);
+        assert_eq!((report.objects, report.listed, report.unsettled), (1, false, 1));
+        let asked = far.log().iter().filter(|c| matches!(c.operation, Operation::Size | Operation::Read)).count();
+        // Hour 2: vault.json is read. Hour 3: its size and that of the last snapshot. Then what `put` asks.
+        assert_eq!(asked, if hour == 2 { 2 } else { 3 }, "{:?}", far.log());
+        assert!(far.calls() <= 8, "{:?}", far.log());
+        assert!(!far.log().iter().any(|c| matches!(c.operation, Operation::List | Operation::Folders)));
+    }
+    scene.assert_whole(&store, 4);
+}
+
+#[test]
+fn a_catalogue_that_is_lost_damaged_or_about_another_place_is_made_anew() {
+    let scene = Scene::new();
+    let (_, store) = replica();
+    scene.copy(&store);
+    let file = fs::read_dir(scene.folder()).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&file).unwrap();
+    let spoil: [&dyn Fn(); 3] = [&|| fs::remove_file(&file).unwrap(), &|| fs::write(&file, &whole[..40]).unwrap(), &|| {
+        fs::write(&file, [&whole[..], b"s 12 some/object 00000000\n"].concat()).unwrap()
+    }];
+    for spoil in spoil {
+        spoil();
+        let report = scene.copy(&store);
+        assert_eq!((report.listed, report.objects), (true, 0));
+        assert_eq!(report.vanished, Vec::<String>::new());
+        assert!(!scene.copy(&store).listed);
+        assert_eq!(fs::read(&file).unwrap(), whole);
+    }
+    let elsewhere: Arc<dyn Store> = Arc::new(MemoryStore::new("another disk"));
+    let report = scene.copy(&elsewhere);
+    assert!(report.listed && report.objects > 8, "a store that was moved is not believed to hold what the old one held");
+    scene.assert_whole(&elsewhere, 2);
+    assert!(scene.copy(&store).listed);
+}
+
+#[test]
+fn what_vanished_behind_our_back_is_found_by_an_audit_and_by_a_full_copy() {
+    let scene = Scene::new();
+    let (far, store) = replica();
+    scene.copy(&store);
+    let (pack, snapshot) = (names(&far, "/packs/")[0].clone(), names(&far, "/snapshots/")[0].clone());
+    let (index, stray) = (names(&far, "/index/")[0].clone(), names(&far, "/snapshots/")[1].clone());
+    for name in [&pack, &snapshot] {
+        far.remove(name).unwrap();
+    }
+    far.damage(&index, |bytes| bytes.truncate(10));
+    let audit = audit_replica(&scene.folder(), scene.vault_id(), &*store).unwrap();
+    let mut missing: Vec<String> = audit.missing.iter().map(|(name, _)| name.clone()).collect();
+    missing.sort();
+    let mut gone = vec![pack.as_str().to_owned(), snapshot.as_str().to_owned()];
+    gone.sort();
+    assert_eq!(missing, gone);
+    assert_eq!(audit.wrong_size.len(), 1);
+    assert!(audit.known && !audit.is_whole() && audit.unknown == 0);
+    assert_eq!(scene.copy(&store).objects, 0, "the catalogue is believed until somebody looks");
+    let report = scene.full_copy(&store);
+    assert_eq!((report.vanished.clone(), report.objects, report.listed), (gone, 2, true));
+    assert_eq!(report.lost, Vec::<String>::new());
+    assert_eq!(report.wrong, vec![index.as_str().to_owned()], "what was cut is left for a repair, and said");
+    far.remove(&index).unwrap();
+    // What the source has lost as well is said to be lost.
+    scene.source.remove(&stray).unwrap();
+    far.remove(&stray).unwrap();
+    let report = scene.full_copy(&store);
+    assert_eq!(report.lost, vec![stray.as_str().to_owned()]);
+    assert!(audit_replica(&scene.folder(), scene.vault_id(), &*store).unwrap().is_whole());
+    scene.assert_whole(&store, 1);
+}
+
+#[test]
+fn a_source_that_was_thinned_out_leaves_the_replica_as_it_is() {
+    let scene = Scene::new();
+    let (far, store) = replica();
+    scene.copy(&store);
+    let before = far.list("").unwrap();
+    let old = names(&scene.source, "/snapshots/")[0].clone();
+    let only_old = names(&scene.source, "/packs/")[0].clone();
+    scene.source.remove(&old).unwrap();
+    scene.source.remove(&only_old).unwrap();
+    let report = scene.copy(&store);
+    assert_eq!((report.objects, report.held_back.len(), report.vanished.len()), (0, 0, 0));
+    assert!(scene.full_copy(&store).vanished.is_empty());
+    assert_eq!(far.list("").unwrap(), before);
+    scene.assert_whole(&store, 2);
+    // A snapshot whose pack is at the replica and no longer at the source follows it.
+    let newest = names(&far, "/snapshots/")[1].clone();
+    far.remove(&newest).unwrap();
+    for pack in names(&scene.source, "/packs/") {
+        scene.source.remove(&pack).unwrap();
+    }
+    let report = scene.full_copy(&store);
+    assert_eq!((report.held_back.len(), report.objects), (0, 1), "{report:?}");
+    scene.assert_whole(&store, 2);
+}
+
+#[test]
+fn a_damaged_pack_holds_its_snapshots_back_and_nothing_else() {
+    for cut in [true, false] {
+        let scene = Scene::new();
+        let (_, store) = replica();
+        scene.copy(&store);
+        let known = names(&scene.source, "/packs/");
+        scene.run(2);
+        let new: Vec<_> = names(&scene.source, "/packs/").into_iter().filter(|n| !known.contains(n)).collect();
+        scene.source.damage(&new[0], |bytes| if cut { bytes.truncate(bytes.len() / 2) } else { bytes[50] ^= 1 });
+        let report = scene.copy(&store);
+        assert_eq!((report.held_back.len(), report.unreadable.len()), (1, 1), "cut {cut}: {report:?}");
+        assert_eq!(report.unreadable[0].0, new[0].as_str());
+        assert!(report.held_back[0].1.contains("is damaged in memory source"), "{:?}", report.held_back);
+        assert!(report.objects >= 1 && report.pending_objects == 2, "{report:?}");
+        scene.assert_whole(&store, 2);
+        let lag = replica_lag(&scene.vault, &scene.folder()).unwrap();
+        assert_eq!((lag.objects, lag.snapshots, lag.known), (2, 1, true));
+    }
+}
+
+#[test]
+fn a_pack_that_lies_at_the_replica_with_other_bytes_is_left_and_holds_its_snapshots_back() {
+    let scene = Scene::new();
+    let (far, store) = replica();
+    let pack = names(&scene.source, "/packs/")[0].clone();
+    let mut upload = far.begin().unwrap();
+    upload.write(b"something else").unwrap();
+    upload.publish(&pack).unwrap();
+    let report = scene.copy(&store);
+    assert_eq!(report.wrong, vec![pack.as_str().to_owned()]);
+    assert!(!report.held_back.is_empty());
+    assert_eq!(far.read(&pack, 100).unwrap(), b"something else");
+    far.remove(&pack).unwrap();
+    assert!(scene.full_copy(&store).held_back.is_empty());
+    scene.assert_whole(&store, 2);
+}
+
+#[test]
+fn the_lag_is_what_the_catalogue_lacks_and_the_replica_is_not_asked() {
+    let scene = Scene::new();
+    let everything = replica_lag(&scene.vault, &scene.folder()).unwrap();
+    assert_eq!((everything.known, everything.snapshots), (false, 2));
+    let (_, store) = replica();
+    scene.copy(&store);
+    let none = replica_lag(&scene.vault, &scene.folder()).unwrap();
+    assert_eq!((none.known, none.objects, none.bytes, none.oldest), (true, 0, 0, None));
+    scene.run(2);
+    scene.run(3);
+    let lag = replica_lag(&scene.vault, &scene.folder()).unwrap();
+    assert_eq!((lag.snapshots, lag.oldest), (2, Some(kit::now(2))));
+    assert!(lag.objects >= 6 && lag.bytes > 200_000, "{lag:?}");
+}
+
+/// Stops everything at the first byte of a certain object size.
+struct Stop(havun_model::Cancel, std::sync::atomic::AtomicU64);
+
+impl Progress for Stop {
+    fn advance(&self, stage: &str, _files: u64, _bytes: u64) {
+        assert_eq!(stage, "replicate");
+        if self.1.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+            self.0.cancel();
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_is_stopped_says_what_it_did_and_the_next_one_sends_only_the_rest() {
+    for after in 1..12 {
+        let scene = Scene::new();
+        let (far, store) = replica();
+        let options = scene.options();
+        let stop = Stop(options.cancel.clone(), after.into());
+        let error = replicate(&scene.vault, &store, &options, &stop).unwrap_err();
+        assert!(matches!(error.source, VaultError::Cancelled), "{error:?}");
+        let done = error.report.objects;
+        assert_eq!(far.list("").unwrap().len() as u64, done);
+        assert!(error.report.pending_objects > 0);
+        let described = far.size(&ObjectName::new("vault.json").unwrap()).unwrap().is_some();
+        let rest = scene.copy(&store);
+        assert_eq!(done + rest.objects, scene.source.list("").unwrap().len() as u64, "after {after}");
+        assert_eq!(rest.listed, !described, "what was copied is in the catalogue; without its description it is no replica yet");
+        scene.assert_whole(&store, 2);
+    }
+}
+
+#[test]
+fn another_vault_is_left_alone_and_two_replicas_do_not_know_each_other() {
+    let (scene, other) = (Scene::new(), Scene::new());
+    let (near, far) = (replica().1, replica().1);
+    other.copy(&far);
+    let error = replicate(&scene.vault, &far, &scene.options(), &NoProgress).unwrap_err();
+    assert!(matches!(error.source, VaultError::OtherVault { .. }));
+    other.assert_whole(&far, 2);
+    scene.copy(&near);
+    let apart = tempfile::tempdir().unwrap();
+    let third = replica().1;
+    let report = replicate(&scene.vault, &third, &replicate_options(Some(apart.path())), &NoProgress).unwrap();
+    assert!(report.objects > 8);
+    scene.assert_whole(&third, 2);
+    assert_eq!(scene.copy(&near).objects, 0);
+    // The folder of a store that now holds another vault is not written to, whatever the catalogue says.
+    for object in far.list("").unwrap() {
+        near.remove(&object.name).unwrap();
+    }
+    for object in near.list("").unwrap() {
+        near.remove(&object.name).unwrap();
+    }
+    other.copy(&near);
+    let error = replicate(&scene.vault, &near, &scene.options(), &NoProgress).unwrap_err();
+    assert!(matches!(error.source, VaultError::OtherVault { .. }));
+}
+
+#[test]
+fn a_catalogue_that_cannot_be_kept_costs_a_listing_and_no_more() {
+    let scene = Scene::new();
+    let (_, store) = replica();
+    fs::write(scene.state.path().join("replicas"), b"a file where the folder should be").unwrap();
+    for objects in [true, false] {
+        let report = scene.copy(&store);
+        assert_eq!((report.objects > 0, report.listed), (objects, true));
+        assert_eq!(report.notes.len(), 1, "{:?}", report.notes);
+    }
+    scene.assert_whole(&store, 2);
+}
+
+/// Lets index objects be asked for only in groups: a copy that sends them one by one never ends.
+struct Together {
+    inner: MemoryStore,
+    barrier: Barrier,
+}
+
+impl Store for Together {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn promises(&self) -> Promises {
+        self.inner.promises()
+    }
+    fn as_dyn(&self) -> &dyn Store {
+        self
+    }
+    fn begin(&self) -> Result<Box<dyn Upload + '_>, StoreError> {
+        self.inner.begin()
+    }
+    fn size(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
+        if name.as_str().contains("/index/") {
+            self.barrier.wait();
+        }
+        self.inner.size(name)
+    }
+    fn read(&self, name: &ObjectName, max: u64) -> Result<Vec<u8>, StoreError> {
+        self.inner.read(name, max)
+    }
+    fn read_range(&self, name: &ObjectName, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        self.inner.read_range(name, offset, buf)
+    }
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(folder)
+    }
+    fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        self.inner.folders(folder)
+    }
+    fn remove(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.inner.remove(name)
+    }
+    fn remove_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
+        self.inner.remove_stale_uploads(older_than)
+    }
+    fn lease(&self, holder: &str, force: bool) -> Result<Box<dyn Lease>, StoreError> {
+        self.inner.lease(holder, force)
+    }
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        self.inner.free_bytes()
+    }
+}
+
+#[test]
+fn objects_go_in_parallel() {
+    let scene = Scene::new();
+    scene.run(2);
+    scene.run(3);
+    assert_eq!(names(&scene.source, "/index/").len(), 4);
+    let inner = MemoryStore::new("replica");
+    let store: Arc<dyn Store> = Arc::new(Together { inner: inner.clone(), barrier: Barrier::new(4) });
+    replicate(&scene.vault, &store, &ReplicateOptions { threads: 4, ..scene.options() }, &NoProgress).unwrap();
+    scene.assert_whole(&(Arc::new(inner) as Arc<dyn Store>), 4);
+}
