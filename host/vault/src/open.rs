@@ -19,6 +19,9 @@ pub const FORMAT: u32 = 1;
 /// Largest object other than a pack that is read whole, in bytes.
 const MAX_OBJECT_BYTES: u64 = 1 << 30;
 
+/// Key files read at once.
+const KEY_READERS: usize = 4;
+
 /// `vault.json`: what a vault is, in the clear.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VaultInfo {
@@ -305,34 +308,59 @@ fn unusable(info: &VaultInfo) -> Option<String> {
 /// Every key that one of `identities` opens. A vault without a key yet (no run so far) has an empty ring.
 fn read_keys(store: &dyn Store, identities: &[Identity]) -> Result<KeyRing, VaultError> {
     let ring = KeyRing::default();
-    let (mut files, mut opened) = (0, 0);
-    for (_, wrapped) in key_files(store)? {
-        files += 1;
-        if let Ok(key) = crate::keys::unwrap(&wrapped, identities) {
+    let listed = list_keys(store)?;
+    let files = key_files(store, &listed)?;
+    let mut opened = 0;
+    for (_, wrapped) in &files {
+        if let Ok(key) = crate::keys::unwrap(wrapped, identities) {
             ring.add(Arc::new(key));
             opened += 1;
         }
     }
-    if opened > 0 || files == 0 {
+    if opened > 0 || files.is_empty() {
         return Ok(ring);
     }
-    match damaged_keys(store)?.into_iter().next() {
+    match damaged_among(store, &listed, &files)?.into_iter().next() {
         Some((object, what)) => Err(VaultError::Damaged { object, what }),
         None => Err(VaultError::WrongKey { place: store.describe() }),
     }
 }
 
-fn key_files(store: &dyn Store) -> Result<Vec<(String, Vec<u8>)>, VaultError> {
+fn list_keys(store: &dyn Store) -> Result<Vec<ObjectName>, VaultError> {
     let listed = store.list("keys").map_err(|e| at(store, e))?;
-    let files = listed.into_iter().filter(|f| f.name.as_str().ends_with(".age"));
-    files.map(|f| Ok((f.name.as_str().to_owned(), store.read(&f.name, 1 << 16).map_err(|e| at(store, e))?))).collect()
+    Ok(listed.into_iter().map(|l| l.name).collect())
+}
+
+/// The key files among `listed`, read at once: over a network each read is a round trip or two, and there is one for each year.
+fn key_files(store: &dyn Store, listed: &[ObjectName]) -> Result<Vec<(ObjectName, Vec<u8>)>, VaultError> {
+    let names: Vec<&ObjectName> = listed.iter().filter(|name| name.as_str().ends_with(".age")).collect();
+    let share = names.len().div_ceil(KEY_READERS).max(1);
+    let read = |names: &[&ObjectName]| -> Result<Vec<_>, StoreError> {
+        names.iter().map(|name| Ok(((*name).clone(), store.read(name, 1 << 16)?))).collect()
+    };
+    let parts: Vec<Result<Vec<_>, StoreError>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = names.chunks(share).map(|names| scope.spawn(move || read(names))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or(Err(StoreError::Void))).collect()
+    });
+    let mut files = Vec::new();
+    for part in parts {
+        files.extend(part.map_err(|e| at(store, e))?);
+    }
+    Ok(files)
 }
 
 /// Key files that are not what the sum beside them says, with what is wrong.
 fn damaged_keys(store: &dyn Store) -> Result<Vec<(String, String)>, VaultError> {
+    let listed = list_keys(store)?;
+    let files = key_files(store, &listed)?;
+    damaged_among(store, &listed, &files)
+}
+
+fn damaged_among(store: &dyn Store, listed: &[ObjectName], files: &[(ObjectName, Vec<u8>)]) -> Result<Vec<(String, String)>, VaultError> {
     let mut damaged = Vec::new();
     let mut sums = BTreeSet::new();
-    for (name, wrapped) in key_files(store)? {
+    for (name, wrapped) in files {
+        let name = name.as_str();
         let id = name.trim_start_matches("keys/").trim_end_matches(".age");
         let sum_name = layout::key_sum(id);
         let sum = match store.read(&sum_name, 1 << 12) {
@@ -342,12 +370,11 @@ fn damaged_keys(store: &dyn Store) -> Result<Vec<(String, String)>, VaultError> 
             Err(e) => return Err(at(store, e)),
         };
         sums.insert(sum_name.as_str().to_owned());
-        if sum != sum_line(&wrapped, &format!("{id}.age")).as_bytes() {
-            damaged.push((name.clone(), "its SHA-256 is not the one in the file beside it (one of the two is damaged)".to_owned()));
+        if sum != sum_line(wrapped, &format!("{id}.age")).as_bytes() {
+            damaged.push((name.to_owned(), "its SHA-256 is not the one in the file beside it (one of the two is damaged)".to_owned()));
         }
     }
-    for listed in store.list("keys").map_err(|e| at(store, e))? {
-        let name = listed.name.as_str();
+    for name in listed.iter().map(ObjectName::as_str) {
         if name.ends_with(".sha256") && !sums.contains(name) {
             damaged.push((name.replace(".sha256", ".age"), "it is missing".to_owned()));
         }
