@@ -3,7 +3,7 @@
 use super::{
     DEFAULT_THREADS, ReplicateOptions, ReplicationReport,
     catalogue::{Catalogue, CatalogueFile},
-    plan::{EpochObjects, SourceObjects, satisfied},
+    plan::{EpochObjects, SourceObjects},
 };
 use crate::{
     error::VaultError,
@@ -66,7 +66,7 @@ impl<'a> Copier<'a> {
             catalogue: Catalogue::default(),
             file,
             unsaved: false,
-            report: ReplicationReport { notes: to.notes(), ..ReplicationReport::default() },
+            report: ReplicationReport::default(),
             unusable: BTreeMap::new(),
             failure: None,
         };
@@ -92,14 +92,16 @@ impl<'a> Copier<'a> {
         objects.iter().filter(|o| state.catalogue.size(&o.name) != Some(o.size)).cloned().collect()
     }
 
-    /// Notes how much there is to do.
-    pub fn plan(&self, source: &SourceObjects) {
+    /// Leaves out what the replica has no use for, and notes how much there is to do.
+    pub fn plan(&self, source: &mut SourceObjects) -> Result<(), VaultError> {
         let mut state = self.lock();
+        source.leave_needless(self.from, &state.catalogue)?;
         let State { catalogue, report, .. } = &mut *state;
         for object in source.all().filter(|o| catalogue.size(&o.name) != Some(o.size)) {
             report.pending_objects += 1;
             report.pending_bytes += object.size;
         }
+        Ok(())
     }
 
     /// Copies what is missing of `objects`.
@@ -109,11 +111,11 @@ impl<'a> Copier<'a> {
 
     /// Copies snapshots whose packs are at the replica; the others are held back.
     pub fn snapshots(&self, objects: &[Listed], epoch: &EpochObjects) -> Result<(), VaultError> {
-        let packs: BTreeMap<&ObjectName, u64> = epoch.packs.iter().map(|p| (&p.name, p.size)).collect();
-        self.each(objects, self.threads(), |object| self.copy_snapshot(object, &packs))
+        let packs = epoch.pack_sizes();
+        self.each(objects, self.threads(), |object| self.copy_snapshot(object, epoch, &packs))
     }
 
-    fn copy_snapshot(&self, object: &Listed, packs: &BTreeMap<&ObjectName, u64>) -> Result<(), VaultError> {
+    fn copy_snapshot(&self, object: &Listed, epoch: &EpochObjects, packs: &BTreeMap<ObjectName, u64>) -> Result<(), VaultError> {
         let stored = match self.from.read_snapshot_object(object) {
             Ok(stored) => stored,
             Err(VaultError::Damaged { what, .. }) => {
@@ -125,10 +127,9 @@ impl<'a> Copier<'a> {
         };
         let held_back = {
             let state = self.lock();
-            let epoch = &stored.snapshot.epoch;
             stored.snapshot.packs.iter().find_map(|id| {
-                let why = satisfied(epoch, id, &state.catalogue, packs).err()?;
-                let why = state.unusable.get(&layout::pack(epoch, id)).cloned().unwrap_or(why);
+                let (pack, why) = epoch.satisfied(&stored, id, &state.catalogue, packs).err()?;
+                let why = state.unusable.get(&pack).cloned().unwrap_or(why);
                 Some(format!("pack {} is damaged in {}: {why}", id.short(), self.from.store.describe()))
             })
         };

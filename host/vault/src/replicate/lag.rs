@@ -36,7 +36,9 @@ pub fn replica_lag(from: &Vault, catalogue: &Path) -> Result<Lag, VaultError> {
     let mut lag = Lag { known: known.is_some(), ..Lag::default() };
     let known = known.unwrap_or_default();
     lag.unsettled = known.unsettled().len() as u64;
-    for object in SourceObjects::list(from)?.all().filter(|o| known.size(&o.name) != Some(o.size)) {
+    let mut source = SourceObjects::list(from)?;
+    source.leave_needless(from, &known)?;
+    for object in source.all().filter(|o| known.size(&o.name) != Some(o.size)) {
         lag.objects += 1;
         lag.bytes += object.size;
         if let Some((_, ObjectKind::Snapshot, _)) = layout::parse(object.name.as_str()) {

@@ -46,17 +46,12 @@ impl Copier<'_> {
             self.check_vault()?;
             return Ok(Known::Listing(Some(catalogue)));
         }
-        // An object of ours under a name that is its SHA-256, beside a description of the known size: no other vault has
-        // that. It saves the reading of the description.
-        let description = layout::top(layout::VAULT_JSON);
-        let mut names: Vec<ObjectName> = unsettled.iter().map(|(name, _)| name.clone()).collect();
-        if !names.is_empty() && !names.contains(&description) {
-            names.push(description.clone());
-        }
+        let names: Vec<ObjectName> = unsettled.iter().map(|(name, _)| name.clone()).collect();
         let sizes = self.sizes(&names)?;
-        let is_seen = |name: &ObjectName, size: u64| sizes.get(name) == Some(&Some(size));
-        let is_ours = catalogue.size(&description).is_some_and(|size| is_seen(&description, size))
-            && unsettled.iter().any(|(name, size)| layout::claimed_hash(name.as_str()).is_some() && is_seen(name, *size));
+        // A folder that holds an object of ours under the SHA-256 of its bytes is a replica of this vault. That saves the
+        // reading of its description.
+        let is_seen = |(name, size): &(ObjectName, u64)| sizes.get(name) == Some(&Some(*size));
+        let is_ours = unsettled.iter().any(|object| layout::claimed_hash(object.0.as_str()).is_some() && is_seen(object));
         if is_ours || self.check_vault()? { Ok(Known::Catalogue(catalogue, sizes)) } else { Ok(Known::Listing(Some(catalogue))) }
     }
 
@@ -86,7 +81,9 @@ impl Copier<'_> {
                 (self.listed(&before)?, before)
             }
         };
+        let notes = self.to.notes();
         let mut state = self.lock();
+        state.report.notes.extend(notes);
         note_vanished(&mut state, &found, &before, source);
         state.unsaved = found != before;
         state.catalogue = found;

@@ -119,9 +119,9 @@ pub fn replicate(
 fn run(copier: &Copier<'_>) -> Result<(), VaultError> {
     let known = copier.known()?;
     let lease = copier.to.lease(&copier.options.holder, false).map_err(|e| at(copier.to, e))?;
-    let source = SourceObjects::list(copier.from)?;
+    let mut source = SourceObjects::list(copier.from)?;
     copier.settle(known, &source)?;
-    copier.plan(&source);
+    copier.plan(&mut source)?;
     // A replica without its keys is worth nothing, and one with its description is complete: one after the other.
     copier.batch(&source.head, 1)?;
     copier.batch(&source.records, copier.threads())?;

@@ -4,7 +4,9 @@ use super::catalogue::Catalogue;
 use crate::{
     error::VaultError,
     layout::{self, ObjectKind},
+    moved::Moved,
     open::{Vault, at},
+    snapshots::StoredSnapshot,
     store::{Listed, ObjectName},
 };
 use havun_model::PackId;
@@ -33,6 +35,8 @@ pub(super) struct EpochObjects {
     pub index: Vec<Listed>,
     pub records: Vec<Listed>,
     pub snapshots: Vec<Listed>,
+    /// Packs that others stand in for; known after [`SourceObjects::leave_needless`] where there is anything to copy.
+    moved: Moved,
 }
 
 impl SourceObjects {
@@ -75,6 +79,25 @@ impl SourceObjects {
         }
     }
 
+    /// Leaves out packs that would add nothing to what `replica` holds: their chunks were moved from packs that it has.
+    pub fn leave_needless(&mut self, from: &Vault, replica: &Catalogue) -> Result<(), VaultError> {
+        for (name, epoch) in &mut self.epochs {
+            let lacks = |object: &Listed| replica.size(&object.name) != Some(object.size);
+            if epoch.records.is_empty() || !epoch.packs.iter().chain(&epoch.snapshots).any(lacks) {
+                continue;
+            }
+            epoch.moved = from.moved(name)?;
+            let sizes = epoch.pack_sizes();
+            let present = |id: &PackId| at_replica(&layout::pack(name, id), replica, &sizes).is_ok();
+            let is_needless = |object: &Listed| {
+                let id = layout::claimed_hash(object.name.as_str()).and_then(|hash| hash.parse().ok());
+                lacks(object) && id.is_some_and(|id| epoch.moved.needless(&id, &present))
+            };
+            epoch.packs = epoch.packs.iter().filter(|object| !is_needless(object)).cloned().collect();
+        }
+        Ok(())
+    }
+
     /// Every object, in the write order.
     pub fn all(&self) -> impl Iterator<Item = &Listed> {
         let epochs = self.epochs.values().flat_map(|e| [&e.packs, &e.index, &e.records, &e.snapshots]);
@@ -87,11 +110,35 @@ fn top_rank(name: &str) -> Option<usize> {
     [layout::README, layout::HEAD_SUMS, layout::VAULT_JSON].iter().position(|top| *top == name)
 }
 
-/// Whether pack `needed` of `epoch` is at the replica as a snapshot needs it: with the size that it has in `source`, or,
-/// where the source has thinned it out since, at all. `Err` says what is wrong.
-pub(super) fn satisfied(epoch: &str, needed: &PackId, replica: &Catalogue, source: &BTreeMap<&ObjectName, u64>) -> Result<(), String> {
-    let name = layout::pack(epoch, needed);
-    match (replica.size(&name), source.get(&name)) {
+impl EpochObjects {
+    /// Sizes of the packs at the source.
+    pub fn pack_sizes(&self) -> BTreeMap<ObjectName, u64> {
+        self.packs.iter().map(|pack| (pack.name.clone(), pack.size)).collect()
+    }
+
+    /// Whether what a snapshot needs of a pack is at the replica: the pack, or those that its chunks were moved to or came
+    /// from. `Err` names the pack and says what is wrong.
+    pub fn satisfied(
+        &self,
+        stored: &StoredSnapshot,
+        needed: &PackId,
+        replica: &Catalogue,
+        source: &BTreeMap<ObjectName, u64>,
+    ) -> Result<(), (ObjectName, String)> {
+        let name = |id: &PackId| layout::pack(&stored.snapshot.epoch, id);
+        let present = |id: &PackId| at_replica(&name(id), replica, source).is_ok();
+        if self.moved.satisfied(&stored.id, needed, &present) {
+            return Ok(());
+        }
+        let name = name(needed);
+        at_replica(&name, replica, source).map_err(|why| (name, why))
+    }
+}
+
+/// Whether a pack is at the replica with the size that it has at the source, or, where the source has thinned it out since,
+/// at all.
+fn at_replica(name: &ObjectName, replica: &Catalogue, source: &BTreeMap<ObjectName, u64>) -> Result<(), String> {
+    match (replica.size(name), source.get(name)) {
         (None, None) => Err("missing".to_owned()),
         (None, Some(_)) => Err("not copied".to_owned()),
         (Some(there), Some(here)) if there != *here => Err(format!("{there} bytes at the replica, {here} at the source")),
