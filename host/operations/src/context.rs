@@ -7,6 +7,7 @@ use crate::{
     audit::{AuditLog, LogStart},
     config::{Config, Secret, StoreConfig, StoreKind},
     error::OperationError,
+    remote::Remotes,
     run::ProjectRun,
 };
 use havun_model::{Cancel, ProjectName, StoreName, StrategyLog};
@@ -66,6 +67,7 @@ pub struct Context {
     /// Who started it, for the audit database: `operator` unless said.
     pub started_by: String,
     clock: Clock,
+    pub(crate) remotes: Remotes,
     runtime: OnceLock<Runtime>,
     audit: Mutex<Option<Arc<AuditLog>>>,
 }
@@ -81,6 +83,7 @@ impl Context {
             lock_wait: Duration::from_secs(15),
             started_by: "operator".to_owned(),
             clock: Arc::new(Timestamp::now),
+            remotes: Remotes::default(),
             runtime: OnceLock::new(),
             audit: Mutex::new(None),
         }
@@ -103,6 +106,11 @@ impl Context {
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// The clock itself, for what asks later.
+    pub(crate) fn clock(&self) -> Clock {
+        Arc::clone(&self.clock)
     }
 
     /// The time zone of the configuration.

@@ -313,13 +313,21 @@ pub enum OperationError {
     /// The system gave no random bytes.
     #[error("the system gave no random bytes: {0}")]
     Random(String),
-    /// A kind of store that this build does not have.
-    #[error("store `{store}` is of kind `{kind}`, which this build cannot use")]
-    StoreKind {
+    /// A secret of a store cannot be read.
+    #[error("a secret of store `{store}` cannot be read")]
+    StoreSecret {
         /// The store.
         store: StoreName,
-        /// `sftp` or `s3`.
-        kind: &'static str,
+        /// Why.
+        source: crate::config::SecretError,
+    },
+    /// A `host_key` that pins nothing.
+    #[error("`host_key` of store `{store}` cannot be used")]
+    HostKeyPin {
+        /// The store.
+        store: StoreName,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The system refused something beside a store.
     #[error("{doing} `{}`", path.display())]
@@ -352,9 +360,12 @@ impl OperationError {
             | Self::BadTargetDatabase { .. }
             | Self::UnknownItem { .. }
             | Self::AmbiguousSnapshot { .. } => exit::USAGE,
-            Self::UnknownStrategy { .. } | Self::Component { .. } | Self::StoreKind { .. } | Self::Key { .. } | Self::Secret { .. } => {
-                exit::CONFIG
-            }
+            Self::UnknownStrategy { .. }
+            | Self::Component { .. }
+            | Self::StoreSecret { .. }
+            | Self::HostKeyPin { .. }
+            | Self::Key { .. }
+            | Self::Secret { .. } => exit::CONFIG,
             Self::Store { source, .. } => crate::project::store_status(source),
             Self::Vault { source, .. } => crate::project::vault_status(source),
             Self::NoKey { .. } => exit::WRONG_KEY,
@@ -403,6 +414,10 @@ impl OperationError {
                 )
             }
             Self::Secret { project, .. } => format!("correct the secret in [projects.{project}.databases.NAME]"),
+            Self::StoreSecret { store, .. } => format!("correct the secret in [stores.{store}]"),
+            Self::HostKeyPin { store, .. } => {
+                format!("correct `host_key` in [stores.{store}]: `ssh-keyscan HOST` prints the keys of a server")
+            }
             Self::NoKey { .. } => "name the identity file at `identity` in [keys]".to_owned(),
             _ => return None,
         })

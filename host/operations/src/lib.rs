@@ -24,6 +24,7 @@ pub mod logs;
 mod process;
 pub mod project;
 pub mod recover;
+mod remote;
 pub mod replication;
 pub mod report;
 pub mod restore;

@@ -9,12 +9,13 @@ use crate::{
     config::{ProjectConfig, SPOOL, StoreConfig, StoreKind, Tier},
     context::Context,
     error::{OperationError, exit, nearest, one_line},
+    remote,
     selection::{self, SnapshotChoice},
 };
 use havun_model::{ProjectName, StoreName};
 use havun_vault::{
     NewVault, StoredSnapshot, Vault, VaultError,
-    store::{LocalRoot, RetryPolicy, RetryStore, Store, StoreError, ThreadSleeper},
+    store::{LocalRoot, RetryPolicy, Store, StoreError},
 };
 use std::sync::Arc;
 
@@ -102,7 +103,7 @@ pub fn store_order(cx: &Context, project: &ProjectConfig, only: Option<&str>) ->
 /// Opens one store of a project. Nothing is written; a missing mount is an error.
 ///
 /// # Errors
-/// [`OperationError::Store`], [`OperationError::UnknownStore`], [`OperationError::StoreKind`].
+/// [`OperationError::Store`], [`OperationError::UnknownStore`], [`OperationError::StoreSecret`].
 pub fn open_store(cx: &Context, project: &ProjectName, name: &StoreName) -> Result<OpenStore, OperationError> {
     if name.as_str() == SPOOL {
         return open_spool(cx, project, name);
@@ -111,7 +112,7 @@ pub fn open_store(cx: &Context, project: &ProjectName, name: &StoreName) -> Resu
         name: name.to_string(),
         nearest: nearest(name.as_str(), cx.config.stores.keys().map(StoreName::as_str)),
     })?;
-    Ok(OpenStore { name: name.clone(), tier: config.tier, store: connect(config, project)? })
+    Ok(OpenStore { name: name.clone(), tier: config.tier, store: connect(cx, config, project)? })
 }
 
 /// The spool is a folder of the program's own: it is made when it is missing, and holds nothing that is nowhere else for
@@ -123,15 +124,14 @@ fn open_spool(cx: &Context, project: &ProjectName, name: &StoreName) -> Result<O
     Ok(OpenStore { name: name.clone(), tier: Tier::Hot, store: Arc::new(root.vault(project)) })
 }
 
-fn connect(config: &StoreConfig, project: &ProjectName) -> Result<Arc<dyn Store>, OperationError> {
-    let failed = |source| OperationError::Store { store: config.name.clone(), source };
-    match &config.kind {
-        StoreKind::Local { path } => {
-            let root = LocalRoot::open(path).and_then(|root| root.named(&config.name)).map_err(failed)?;
-            Ok(Arc::new(RetryStore::new(root.vault(project), RetryPolicy::default(), ThreadSleeper)))
-        }
-        kind => Err(OperationError::StoreKind { store: config.name.clone(), kind: kind.word() }),
+fn connect(cx: &Context, config: &StoreConfig, project: &ProjectName) -> Result<Arc<dyn Store>, OperationError> {
+    if let StoreKind::Local { path } = &config.kind {
+        let root = LocalRoot::open(path).and_then(|root| root.named(&config.name));
+        let root = root.map_err(|source| OperationError::Store { store: config.name.clone(), source })?;
+        return Ok(remote::wrapped(cx, config, root.vault(project), RetryPolicy::default()));
     }
+    let store = remote::vault(cx, config, project)?;
+    store.ok_or_else(|| OperationError::UnknownStore { name: config.name.to_string(), nearest: Vec::new() })
 }
 
 /// Opens the vault of `project` in one store.

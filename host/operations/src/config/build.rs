@@ -164,7 +164,10 @@ fn store(name: &str, at: usize, section: &Section<'_>, checker: &mut Checker<'_>
             report_login(name, at, section, checker);
             StoreKind::Sftp(sftp(section)?)
         }
-        "s3" => StoreKind::S3(s3(section)?),
+        "s3" => {
+            report_keys(name, at, section, checker);
+            StoreKind::S3(s3(section)?)
+        }
         _ => return None,
     };
     Some(StoreConfig {
@@ -230,6 +233,15 @@ fn report_login(name: &str, at: usize, section: &Section<'_>, checker: &mut Chec
     }
     if section.get("passphrase").is_some() && section.get("identity").is_none() {
         checker.report(at, format!("`passphrase` in [stores.{name}] belongs to a private key, and `identity` names none"));
+    }
+}
+
+/// A bucket is never used without a name: an anonymous request that is let through would be everybody's.
+fn report_keys(name: &str, at: usize, section: &Section<'_>, checker: &mut Checker<'_>) {
+    for key in ["access_key_id", "secret_access_key"] {
+        if section.get(key).is_none() {
+            checker.report(at, format!("`{key}` is missing in [stores.{name}]: without it nobody can write to the bucket"));
+        }
     }
 }
 

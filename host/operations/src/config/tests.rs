@@ -230,7 +230,7 @@ fn one_project_is_shown_with_its_own_stores() {
 }
 
 const SFTP: &str = "[stores.s]\ntier='archive'\nkind='sftp'\nhost='h'\nuser='u'\npath='p'\nhost_key='hetzner'\n";
-const S3: &str = "[stores.s]\ntier='archive'\nkind='s3'\nbucket='b'\n";
+const S3: &str = "[stores.s]\ntier='archive'\nkind='s3'\nbucket='b'\naccess_key_id={env='I'}\nsecret_access_key={env='S'}\n";
 
 fn only_store(text: &str) -> StoreConfig {
     parse(text).unwrap().stores.into_values().next().unwrap()
@@ -265,6 +265,12 @@ fn a_bucket_has_defaults_and_can_be_locked() {
     assert_eq!((own.path_style, own.object_lock, own.connections), (true, Some(LockMode::Compliance), 2));
     let shown = show(&parse(&text).unwrap(), None);
     assert_eq!(show(&parse(&shown.to_toml()).unwrap(), None).json, shown.json);
+}
+
+#[test]
+fn a_bucket_needs_both_halves_of_a_key() {
+    let all = problems("[stores.s]\ntier='archive'\nkind='s3'\nbucket='b'\naccess_key_id={env='I'}\n");
+    assert_eq!(all, ["1:9: `secret_access_key` is missing in [stores.s]: without it nobody can write to the bucket"]);
 }
 
 #[test]

@@ -118,6 +118,18 @@ impl StoreKind {
         !matches!(self, Self::Local { .. })
     }
 
+    /// Where it is, for people; without secrets.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Local { path } => path.display().to_string(),
+            Self::Sftp(s) => format!("sftp://{}@{}:{}/{}", s.user, s.host, s.port, s.path.trim_start_matches('/')),
+            Self::S3(s) => {
+                let endpoint = if s.endpoint.is_empty() { "AWS" } else { &s.endpoint };
+                format!("s3://{}/{} at {endpoint}", s.bucket, s.prefix)
+            }
+        }
+    }
+
     /// `local`, `sftp` or `s3`.
     pub fn word(&self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use crate::{
     context::{Context, new_run_id},
     databases::{ResolvedConnection, engine},
     error::{OperationError, exit},
-    project,
+    project, remote,
     report::{Failure, SCHEMA_VERSION},
     strategies,
 };
@@ -118,7 +118,8 @@ fn go_through(cx: &Context, missing: Missing) -> InitReport {
     }
     report.add("audit database", audit(cx, missing));
     for store in cx.config.stores.values() {
-        report.add(format!("store {}", store.name), one_store(store, missing));
+        cx.observer.step(&format!("testing store `{}`", store.name));
+        report.add(format!("store {}", store.name), one_store(cx, store, missing));
     }
     for project in cx.config.projects.values() {
         cx.observer.step(&format!("testing project `{}`", project.name));
@@ -180,17 +181,33 @@ fn audit(cx: &Context, missing: Missing) -> Result<(StepState, String), Operatio
     cx.audit().map(|_| (StepState::Ok, "opened; its tables are there".to_owned()))
 }
 
-fn one_store(store: &StoreConfig, missing: Missing) -> Result<(StepState, String), OperationError> {
-    let StoreKind::Local { path } = &store.kind else {
-        return Err(OperationError::StoreKind { store: store.name.clone(), kind: store.kind.word() });
-    };
+fn one_store(cx: &Context, store: &StoreConfig, missing: Missing) -> Result<(StepState, String), OperationError> {
     let failed = |source| OperationError::Store { store: store.name.clone(), source };
+    let StoreKind::Local { path } = &store.kind else {
+        return remote_store(cx, store, missing);
+    };
     let (state, root) = match LocalRoot::open(path) {
         Err(StoreError::NoMarker { .. }) if missing == Missing::Make => (StepState::Made, LocalRoot::create(path, &store.name)),
         opened => (StepState::Ok, opened.and_then(|root| root.named(&store.name))),
     };
     let root = root.map_err(failed)?;
     Ok((state, format!("{} ({})", root.path().display(), store.tier.word())))
+}
+
+/// Connects and logs in; makes folder and marker where they are missing.
+fn remote_store(cx: &Context, store: &StoreConfig, missing: Missing) -> Result<(StepState, String), OperationError> {
+    let failed = |source| OperationError::Store { store: store.name.clone(), source };
+    let place = || format!("{} ({})", store.kind.place(), store.tier.word());
+    let Some(root) = remote::root(cx, store, None)? else { return Ok((StepState::Ok, place())) };
+    match root.check(&store.name) {
+        Err(StoreError::NoMarker { .. }) if missing == Missing::Make => {
+            root.prepare(&store.name).map_err(failed)?;
+            Ok((StepState::Made, place()))
+        }
+        Ok(()) if missing == Missing::Make => root.prepare(&store.name).map(|()| (StepState::Ok, place())).map_err(failed),
+        Ok(()) => Ok((StepState::Ok, place())),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn test_project(cx: &Context, project: &ProjectConfig, report: &mut InitReport) {

@@ -7,6 +7,7 @@ use crate::{
     error::OperationError,
     list::SnapshotLine,
     project::{self, vault_error},
+    remote,
     report::Failure,
 };
 use havun_model::{ProjectName, StoreName};
@@ -75,7 +76,7 @@ pub struct FoundProject {
 pub fn survey(cx: &Context, store: &StoreName, projects: &[String]) -> Result<Survey, RecoverError> {
     let config =
         cx.config.stores.get(store).ok_or_else(|| OperationError::UnknownStore { name: store.to_string(), nearest: Vec::new() })?;
-    let names = vault_names(config)?;
+    let names = vault_names(cx, config)?;
     let place = place(config);
     if let Some(name) = projects.iter().find(|name| !names.iter().any(|known| known.as_str() == **name)) {
         let there_are = names.iter().map(ToString::to_string).collect();
@@ -102,14 +103,18 @@ pub fn survey(cx: &Context, store: &StoreName, projects: &[String]) -> Result<Su
 }
 
 /// Names of the projects that have a vault in a store, sorted.
-fn vault_names(store: &StoreConfig) -> Result<Vec<ProjectName>, OperationError> {
+fn vault_names(cx: &Context, store: &StoreConfig) -> Result<Vec<ProjectName>, OperationError> {
     match &store.kind {
         StoreKind::Local { path } => {
             let failed = |source| OperationError::Store { store: store.name.clone(), source };
             let root = LocalRoot::open(path).and_then(|root| root.named(&store.name)).map_err(failed)?;
             local_vaults(root.path()).map_err(|source| OperationError::Io { doing: "cannot read", path: path.clone(), source })
         }
-        kind => Err(OperationError::StoreKind { store: store.name.clone(), kind: kind.word() }),
+        StoreKind::Sftp(_) | StoreKind::S3(_) => {
+            let failed = |source| OperationError::Store { store: store.name.clone(), source };
+            let names = remote::root(cx, store, None)?.map_or_else(|| Ok(Vec::new()), |root| root.vault_names()).map_err(failed)?;
+            Ok(names.into_iter().filter_map(|name| ProjectName::new(name).ok()).collect())
+        }
     }
 }
 
