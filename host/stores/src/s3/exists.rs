@@ -96,8 +96,13 @@ impl Expected<'_> {
     }
 }
 
-/// The server's checksum of the whole object, where it keeps one.
+/// The server's checksum of the whole object, where it keeps one. That of an object that came in parts (its tag has a
+/// dash) is one of the checksums of its parts, unless the server says otherwise.
 pub(super) fn checksum(head: &Answer) -> Option<[u8; 32]> {
+    let in_parts = head.header("etag").is_some_and(|tag| tag.contains('-'));
+    if in_parts && head.header("x-amz-checksum-type") != Some("FULL_OBJECT") {
+        return None;
+    }
     sha256_of(head.header("x-amz-checksum-sha256")?)
 }
 

@@ -118,6 +118,19 @@ impl Drop for S3Lease {
     }
 }
 
+/// Removes every lease object.
+pub(super) fn forget_all(root: &Root, base: &str) -> Result<(), StoreError> {
+    loop {
+        let keys = list::first_keys(root, &folder(base), 100)?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for key in keys {
+            root.client.ask(&Request::new(Verb::Delete, &key), None)?;
+        }
+    }
+}
+
 fn folder(base: &str) -> String {
     format!("{base}/lease/")
 }

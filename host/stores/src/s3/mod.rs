@@ -21,6 +21,7 @@ mod put;
 mod resume;
 mod spool;
 mod store;
+mod tamper;
 mod versions;
 mod xml;
 

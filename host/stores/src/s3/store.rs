@@ -5,12 +5,12 @@ use super::{
     client::{Request, Verb},
     error::Situation,
     exists::checksum,
-    lease::S3Lease,
-    list, multipart, put, spool,
+    lease::{self, S3Lease},
+    list, multipart, put, spool, tamper,
     versions::{list_versions, unreadable},
     xml,
 };
-use havun_vault::store::{Lease, Listed, ObjectName, Promises, Published, Source, Store, StoreError, Upload};
+use havun_vault::store::{Lease, Listed, ObjectName, Promises, Published, Source, Store, StoreError, Tamper, Upload};
 use jiff::Timestamp;
 use std::{
     io,
@@ -29,6 +29,14 @@ pub struct S3Store {
 impl S3Store {
     pub(super) fn new(root: Arc<Root>, base: String) -> Self {
         Self { root, base }
+    }
+
+    /// Removes what is left of leases: for a vault that is given up, such as that of a `store check`.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] where nothing can be removed.
+    pub fn forget_leases(&self) -> Result<(), StoreError> {
+        lease::forget_all(&self.root, &self.base)
     }
 
     fn key(&self, name: &ObjectName) -> String {
@@ -226,6 +234,10 @@ impl Store for S3Store {
 
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         Ok(None)
+    }
+
+    fn tamper(&self, name: &ObjectName, attempt: Tamper) -> Option<Result<(), StoreError>> {
+        tamper::tamper(&self.root, name, &self.key(name), attempt)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the tests of the S3 store share: a real server, a fake one, and stores on them.
 
-#![allow(dead_code, clippy::expect_used, clippy::unwrap_used, reason = "a test kit; each test uses a part of it")]
+#![allow(dead_code, unused_imports, clippy::expect_used, clippy::unwrap_used, reason = "a test kit; each test uses a part of it")]
 
 #[path = "../../../../tests/src/s3_fake.rs"]
 mod s3_fake;

@@ -4,7 +4,7 @@
 //! `read_back`, `publish`) and of its lease (`check`). A crash test runs once without faults to count the
 //! calls, then once for each number with [`Fault::Crash`] and with [`Fault::CrashAfter`].
 
-use super::{Lease, Listed, ObjectName, Promises, Published, Store, StoreError, Upload};
+use super::{Lease, Listed, ObjectName, Promises, Published, Store, StoreError, Tamper, Upload};
 use std::{
     collections::BTreeMap,
     io,
@@ -322,6 +322,10 @@ impl<S: Store> Store for FaultStore<S> {
 
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         self.plain(Operation::FreeBytes, "", || self.inner.free_bytes())
+    }
+
+    fn tamper(&self, name: &ObjectName, attempt: Tamper) -> Option<Result<(), StoreError>> {
+        self.inner.tamper(name, attempt)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Limits how many bytes a second go up and down, over all threads and all stores that share a [`Bandwidth`].
 
-use super::{Lease, Listed, ObjectName, Promises, Published, Sleeper, Source, Store, StoreError, Upload};
+use super::{Lease, Listed, ObjectName, Promises, Published, Sleeper, Source, Store, StoreError, Tamper, Upload};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -132,6 +132,10 @@ impl<S: Store> Store for LimitedStore<S> {
 
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         self.inner.free_bytes()
+    }
+
+    fn tamper(&self, name: &ObjectName, attempt: Tamper) -> Option<Result<(), StoreError>> {
+        self.inner.tamper(name, attempt)
     }
 }
 

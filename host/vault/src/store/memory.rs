@@ -1,6 +1,6 @@
 //! A store in memory, with the promises of the local one and a power cut on demand.
 
-use super::{Lease, Listed, ObjectName, Promises, Published, RESERVED, Store, StoreError, Upload};
+use super::{Lease, Listed, ObjectName, Promises, Published, RESERVED, Store, StoreError, Tamper, Upload};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -170,6 +170,17 @@ impl Store for MemoryStore {
 
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         Ok(self.lock().free())
+    }
+
+    fn tamper(&self, name: &ObjectName, attempt: Tamper) -> Option<Result<(), StoreError>> {
+        match attempt {
+            Tamper::Delete => self.lock().objects.remove(name).map(drop),
+            Tamper::Overwrite => self.damage(name, |bytes| bytes.fill(0)).then_some(()),
+            Tamper::Truncate => self.damage(name, Vec::clear).then_some(()),
+            Tamper::Append => self.damage(name, |bytes| bytes.push(0)).then_some(()),
+            Tamper::Rename | Tamper::ChangeMode | Tamper::ShortenLock => return None,
+        };
+        Some(Ok(()))
     }
 }
 

@@ -5,7 +5,8 @@
 //! no snapshot and no key.
 //!
 //! Read this file first, then `local` (the real thing) and `memory` (the same promises without a disk).
-//! `retry`, `limit` and `fault` are decorators, `conformance` is what every store has to pass.
+//! `retry`, `limit` and `fault` are decorators, `conformance` is what every store has to pass, `probe` what `store check`
+//! does.
 
 pub mod conformance;
 mod error;
@@ -14,9 +15,11 @@ mod limit;
 mod local;
 mod memory;
 mod name;
+pub mod probe;
 mod retry;
 mod session;
 mod source;
+mod tamper;
 
 pub use error::StoreError;
 pub use fault::{Call, Fault, FaultPlan, FaultStore, Operation};
@@ -27,6 +30,7 @@ pub use name::ObjectName;
 pub use retry::{RetryPolicy, RetryStore, Sleeper, ThreadSleeper};
 pub use session::{Life, Session};
 pub use source::{Source, StoredSource, put_by_upload};
+pub use tamper::Tamper;
 
 use std::{sync::Arc, time::Duration};
 
@@ -158,6 +162,12 @@ pub trait Store: Send + Sync {
 
     /// Free bytes for us; `None` where the store cannot say.
     fn free_bytes(&self) -> Result<Option<u64>, StoreError>;
+
+    /// Really tries to harm an object, with the store's own credentials and past all of its manners: for [`probe`], on an
+    /// object made for it. `Ok` where the server let it happen, `None` where there is no such operation.
+    fn tamper(&self, _name: &ObjectName, _attempt: Tamper) -> Option<Result<(), StoreError>> {
+        None
+    }
 }
 
 /// An object being written. Dropping it abandons it and removes what was written.
@@ -255,6 +265,10 @@ macro_rules! store_behind {
 
             fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
                 (**self).free_bytes()
+            }
+
+            fn tamper(&self, name: &ObjectName, attempt: Tamper) -> Option<Result<(), StoreError>> {
+                (**self).tamper(name, attempt)
             }
         }
     };

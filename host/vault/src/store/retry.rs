@@ -3,7 +3,7 @@
 //! A failed upload is void (nobody knows what arrived), so it is never continued: a small one is begun anew
 //! from the bytes kept here, a large one is the business of whoever has its bytes.
 
-use super::{Lease, Listed, ObjectName, Promises, Published, Source, Store, StoreError, Upload};
+use super::{Lease, Listed, ObjectName, Promises, Published, Source, Store, StoreError, Tamper, Upload};
 use std::{sync::Arc, time::Duration};
 
 /// Pauses. An argument, so that tests do not wait.
@@ -159,6 +159,11 @@ impl<S: Store> Store for RetryStore<S> {
 
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         self.retry.again(|| self.inner.free_bytes())
+    }
+
+    /// Not tried again: the second deletion would meet another object than the first.
+    fn tamper(&self, name: &ObjectName, attempt: Tamper) -> Option<Result<(), StoreError>> {
+        self.inner.tamper(name, attempt)
     }
 }
 

@@ -5,12 +5,13 @@
 
 mod lease;
 mod root;
+mod tamper;
 mod upload;
 
 pub use root::LocalRoot;
 
 use super::{
-    Lease, Listed, ObjectName, Promises, Store, StoreError, Upload,
+    Lease, Listed, ObjectName, Promises, Store, StoreError, Tamper, Upload,
     session::{Life, Session},
 };
 use rustix::fs::{Mode, OFlags};
@@ -201,6 +202,10 @@ impl Store for LocalStore {
         let path = self.root.path();
         let status = rustix::fs::statvfs(path).map_err(|e| StoreError::at(path, e.into()))?;
         Ok(Some(status.f_bavail.saturating_mul(status.f_frsize)))
+    }
+
+    fn tamper(&self, name: &ObjectName, attempt: Tamper) -> Option<Result<(), StoreError>> {
+        tamper::tamper(self, name, attempt)
     }
 }
 
