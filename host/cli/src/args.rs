@@ -72,6 +72,7 @@ pub enum Command {
     Health(commands::health::HealthArgs),
     Status(commands::status::StatusArgs),
     Report(commands::status::ReportArgs),
+    Store(commands::store::StoreArgs),
     Hold(commands::hold::HoldArgs),
     Logs(commands::logs::LogsArgs),
     Config(commands::config::ConfigArgs),

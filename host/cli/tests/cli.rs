@@ -15,11 +15,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 19] = [
     "init",
     "run",
     "list",
     "restore",
+    "recover",
     "verify",
     "export",
     "cleanup",
@@ -27,6 +28,8 @@ const COMMANDS: [&str; 16] = [
     "health",
     "status",
     "report",
+    "store",
+    "hold",
     "logs",
     "config",
     "demo",

@@ -32,5 +32,6 @@ pub mod run;
 pub mod schedule;
 pub mod selection;
 pub mod storage;
+pub mod stores;
 mod strategies;
 pub mod verify;

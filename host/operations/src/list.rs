@@ -3,7 +3,7 @@
 //! Shape of `havun-backup list --json`: one [`ListReport`].
 
 use crate::{
-    config::ProjectConfig,
+    config::{ProjectConfig, SPOOL},
     context::Context,
     error::{OperationError, exit, nearest},
     project::{self, OpenStore},
@@ -122,14 +122,17 @@ impl ListReport {
 pub fn list(cx: &Context, options: &ListOptions) -> Result<ListReport, OperationError> {
     let projects = project::select(cx, &options.projects)?;
     check_store(cx, options.store.as_deref())?;
-    let projects = projects.into_iter().filter(|p| uses(p, options.store.as_deref())).map(|p| list_project(cx, p, options));
+    let projects = projects
+        .into_iter()
+        .filter(|p| uses(p, options.store.as_deref()) || project::is_in_spool(cx, p, options.store.as_deref()))
+        .map(|p| list_project(cx, p, options));
     Ok(ListReport { schema_version: SCHEMA_VERSION, projects: projects.collect::<Result<_, _>>()? })
 }
 
 /// A store that nobody has configured is an error; one that a project does not use passes the project over.
 pub(crate) fn check_store(cx: &Context, store: Option<&str>) -> Result<(), OperationError> {
     match store {
-        Some(name) if !cx.config.stores.keys().any(|known| known.as_str() == name) => {
+        Some(name) if name != SPOOL && !cx.config.stores.keys().any(|known| known.as_str() == name) => {
             let nearest = nearest(name, cx.config.stores.keys().map(StoreName::as_str));
             Err(OperationError::UnknownStore { name: name.to_owned(), nearest })
         }

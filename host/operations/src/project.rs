@@ -73,6 +73,11 @@ pub fn is_spooled(cx: &Context, project: &ProjectConfig) -> bool {
     primary(cx, project).is_some_and(|name| name.as_str() == SPOOL)
 }
 
+/// Whether `store` names the spool, and the project's runs write to it.
+pub(crate) fn is_in_spool(cx: &Context, project: &ProjectConfig, store: Option<&str>) -> bool {
+    store == Some(SPOOL) && is_spooled(cx, project)
+}
+
 /// The stores that a run copies to, in the order of the configuration.
 pub fn replicas(cx: &Context, project: &ProjectConfig) -> Vec<StoreName> {
     let first = primary(cx, project);

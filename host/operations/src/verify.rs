@@ -100,7 +100,9 @@ pub fn verify(cx: &Context, request: &VerifyRequest) -> Result<VerifyOutcome, Op
     let mut outcome =
         VerifyOutcome { schema_version: SCHEMA_VERSION, run_id, read_data: request.read_data, interrupted: false, stores: Vec::new() };
     let mut missing = None;
-    for project in projects.into_iter().filter(|p| uses(p, request.store.as_deref())) {
+    for project in
+        projects.into_iter().filter(|p| uses(p, request.store.as_deref()) || project::is_in_spool(cx, p, request.store.as_deref()))
+    {
         for name in project::store_order(cx, project, request.store.as_deref())? {
             match verify_store(cx, project, &name, request, &outcome.run_id) {
                 Ok(store) => outcome.stores.push(store),

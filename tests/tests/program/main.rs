@@ -1,6 +1,7 @@
 //! The whole program against real projects, servers and faults. An assertion is on what an operator would see.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod archive;
 mod damage;
 mod failures;
 mod files;

@@ -16,4 +16,5 @@ pub mod recover;
 pub mod restore;
 pub mod run;
 pub mod status;
+pub mod store;
 pub mod verify;

@@ -1,0 +1,214 @@
+//! Archives on other machines: a real `sshd` and a real S3 server, reached, lost, lied to, and restored from.
+
+use havun_tests::{Machine, S3Server, Sshd, tree_difference};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The configuration of a store `box` on `server`, with further lines.
+fn sftp(server: &Sshd, more: &str) -> String {
+    format!(
+        "[stores.box]\ntier = \"archive\"\nkind = \"sftp\"\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{}\"\npath = \"{}\"\n\
+         identity = {{ file = \"{}\" }}\nhost_key = \"{}\"\nbandwidth = \"200 MiB/s\"\n{more}",
+        server.port(),
+        server.user(),
+        server.store().join("vaults").display(),
+        server.client_key_file().display(),
+        server.host_key().split_whitespace().take(2).collect::<Vec<_>>().join(" "),
+    )
+}
+
+/// The configuration of a store `bucket`.
+fn s3(server: &S3Server, bucket: &str) -> String {
+    server.make_bucket(bucket, false);
+    format!(
+        "[stores.bucket]\ntier = \"archive\"\nkind = \"s3\"\nendpoint = \"{}\"\nbucket = \"{bucket}\"\nprefix = \"havun\"\n\
+         access_key_id = {{ file = \"s3-id\" }}\nsecret_access_key = {{ file = \"s3-secret\" }}\n",
+        server.endpoint()
+    )
+}
+
+/// A machine with project `shop`, kept in `stores`; its folders, markers and keys are made.
+fn machine(stores: &str, configuration: &str) -> (Machine, PathBuf) {
+    let mut machine = Machine::new();
+    for (file, text) in [("s3-id", "AKIAEXAMPLE"), ("s3-secret", "secret")] {
+        havun_vault::keys::write_private_file(&machine.at(file), text.as_bytes()).unwrap();
+    }
+    let more = format!("stores = [{stores}]\n[projects.shop.retention]\nhot = \"30d\"\n{configuration}");
+    let root = machine.project("shop", "files", &more);
+    fs::create_dir(root.join("uploads")).unwrap();
+    for number in 0..20_u32 {
+        fs::write(root.join(format!("uploads/{number}")), number.to_le_bytes().repeat(3_000 * (number as usize + 1))).unwrap();
+    }
+    fs::write(root.join("orders.json"), "[1]").unwrap();
+    machine.call(&["init"]).ended(0);
+    (machine, root)
+}
+
+fn store<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let stores = report["projects"][0]["stores"].as_array().unwrap();
+    stores.iter().find(|store| store["store"] == name).unwrap_or_else(|| panic!("{name}: {report:#}"))
+}
+
+/// A host that has nothing but the archive and the escrow key restores `shop` as it was.
+fn restores_from(machine: &Machine, root: &Path, store: &str) {
+    let _ = fs::remove_dir_all(machine.at("state"));
+    let target = machine.at(&format!("from-{store}"));
+    machine.call(&["restore", "--project", "shop", "--store", store, "--target", &target.to_string_lossy(), "--yes"]).ended(0);
+    assert_eq!(tree_difference(root, &target, &[]), "");
+}
+
+/// What was this host's key is lost.
+fn use_escrow_key(machine: &Machine) {
+    fs::remove_file(machine.at("service.agekey")).unwrap();
+    fs::copy(machine.at("escrow.agekey"), machine.at("service.agekey")).unwrap();
+}
+
+fn packs(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(packs(&path));
+        } else if path.to_string_lossy().contains("/packs/") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_archive_brings_the_project_back_with_the_escrow_key_alone() {
+    let (server, bucket) = (Sshd::start(&[]), S3Server::shared());
+    let both = format!("{}\n{}", sftp(&server, ""), s3(&bucket, "round-trip"));
+    let (machine, root) = machine("\"local\", \"box\", \"bucket\"", &both);
+    let report = machine.json(&["run"]).ended(0).json();
+    for name in ["local", "box", "bucket"] {
+        assert_eq!(store(&report, name)["state"], "stored", "{report:#}");
+    }
+    assert!(store(&report, "box")["promises"]["durable_file"].is_boolean(), "{report:#}");
+    fs::write(root.join("orders.json"), "[1, 2]").unwrap();
+    machine.call(&["run"]).ended(0);
+    let quiet = machine.json(&["run"]).ended(0).json();
+    assert_eq!(store(&quiet, "box")["listed"], false, "{quiet:#}");
+    machine.call(&["health"]).ended(0);
+    let status = machine.json(&["status"]).ended(0).json();
+    let known = &status["projects"][0]["stores"][1];
+    assert_eq!((known["source"].as_str(), known["snapshots"].as_u64()), (Some("known"), Some(3)), "{status:#}");
+    assert_eq!(machine.json(&["status", "--online"]).ended(0).json()["projects"][0]["stores"][1]["stored_bytes"], known["stored_bytes"]);
+    assert!(machine.call(&["report"]).ended(0).stdout.contains("Storage of"));
+    fs::remove_dir_all(machine.at("local")).unwrap();
+    use_escrow_key(&machine);
+    restores_from(&machine, &root, "box");
+    restores_from(&machine, &root, "bucket");
+}
+
+#[test]
+fn an_archive_that_is_away_is_caught_up_later_and_delays_no_other() {
+    let (mut server, bucket) = (Sshd::start(&[]), S3Server::shared());
+    let both = format!("{}\n{}", sftp(&server, ""), s3(&bucket, "catches-up"));
+    let (machine, root) = machine("\"local\", \"box\", \"bucket\"", &both);
+    machine.call(&["run"]).ended(0);
+    server.kill();
+    fs::write(root.join("orders.json"), "[1, 2]").unwrap();
+    let report = machine.json(&["run"]).ended(3).json();
+    assert_eq!(report["projects"][0]["outcome"], "partial");
+    assert_eq!((&store(&report, "box")["state"], &store(&report, "bucket")["state"]), (&"failed".into(), &"stored".into()));
+    assert_eq!(store(&report, "box")["failure"]["exit_status"], 10, "{report:#}");
+    assert!(store(&report, "box")["pending_objects"].as_u64().unwrap() > 0, "{report:#}");
+    let sick = machine.json(&["health"]).ended(4).json();
+    let row = &sick["projects"][0]["stores"][1]["queue"];
+    assert_eq!((row["store"].as_str(), row["attempts"].as_u64()), (Some("box"), Some(1)), "{sick:#}");
+    assert!(machine.call(&["health"]).ended(4).stdout.contains("archive push --store box"));
+    machine.call(&["archive", "push", "--store", "box"]).ended(10);
+    server.start_again();
+    let pushed = machine.json(&["archive", "push"]).ended(0).json();
+    assert!(
+        pushed["pushed"].as_array().unwrap().iter().any(|p| p["store"] == "box" && p["objects_copied"].as_u64() > Some(0)),
+        "{pushed:#}"
+    );
+    machine.call(&["health"]).ended(0);
+    assert!(machine.call(&["logs"]).ended(0).stdout.contains("replicate"));
+    fs::remove_dir_all(machine.at("local")).unwrap();
+    use_escrow_key(&machine);
+    restores_from(&machine, &root, "box");
+}
+
+#[test]
+fn a_changed_host_key_is_a_hard_stop() {
+    let mut server = Sshd::start(&[]);
+    let (machine, _) = machine("\"local\", \"box\"", &sftp(&server, ""));
+    server.kill();
+    server.change_host_key();
+    server.start_again();
+    let report = machine.json(&["run"]).ended(3).json();
+    let failure = store(&report, "box")["failure"].to_string();
+    assert!(failure.contains("host key") && failure.contains("\"exit_status\":10"), "{report:#}");
+    machine.call(&["archive", "push"]).ended(10);
+    assert!(!server.store().join("vaults/shop").exists());
+    let check = machine.call(&["config", "--check", "--online"]).ended(10);
+    assert!(check.text().contains("host key"), "{check:?}");
+}
+
+#[test]
+fn what_was_deleted_behind_the_programs_back_is_told_and_sent_again() {
+    let server = Sshd::start(&[]);
+    let (machine, root) = machine("\"local\", \"box\"", &sftp(&server, ""));
+    machine.call(&["run"]).ended(0);
+    machine.call(&["run"]).ended(0);
+    machine.call(&["health"]).ended(0);
+    let vault = server.store().join("vaults/shop");
+    let lost = packs(&vault).remove(0);
+    fs::remove_file(&lost).unwrap();
+    let sick = machine.call(&["health"]).ended(4);
+    assert!(sick.stdout.contains(&*lost.file_name().unwrap().to_string_lossy()), "{sick:?}");
+    machine.call(&["archive", "push", "--full"]).ended(0);
+    machine.call(&["health"]).ended(0);
+    fs::remove_dir_all(machine.at("local")).unwrap();
+    use_escrow_key(&machine);
+    restores_from(&machine, &root, "box");
+}
+
+#[test]
+fn a_project_without_a_store_of_its_own_machine_goes_by_the_spool() {
+    let (mut server, bucket) = (Sshd::start(&[]), S3Server::shared());
+    let both = format!("{}\n{}", sftp(&server, ""), s3(&bucket, "by-the-spool"));
+    let (machine, root) = machine("\"box\", \"bucket\"", &both);
+    machine.call(&["run"]).ended(0);
+    server.kill();
+    fs::write(root.join("orders.json"), "[1, 2]").unwrap();
+    machine.call(&["run"]).ended(3);
+    let spooled = |count: usize| {
+        let list = machine.json(&["list", "--store", "spool"]).ended(0).json();
+        assert_eq!(list["projects"][0]["stores"][0]["snapshots"].as_array().unwrap().len(), count, "{list:#}");
+    };
+    spooled(2);
+    server.start_again();
+    machine.call(&["archive", "push"]).ended(0);
+    spooled(1);
+    fs::remove_dir_all(machine.at("state/spool-vaults")).unwrap();
+    let refilled = machine.json(&["run"]).ended(0).json();
+    assert!(refilled["projects"][0]["warnings"].to_string().contains("filled from"), "{refilled:#}");
+    let list = machine.json(&["list", "--store", "bucket"]).ended(0).json();
+    assert_eq!(list["projects"][0]["stores"][0]["snapshots"].as_array().unwrap().len(), 3, "one history: {list:#}");
+    use_escrow_key(&machine);
+    restores_from(&machine, &root, "bucket");
+}
+
+#[test]
+fn a_lost_vault_is_never_begun_anew_while_its_archive_is_away() {
+    let mut server = Sshd::start(&[]);
+    let (machine, _) = machine("\"local\", \"box\"", &sftp(&server, ""));
+    machine.call(&["run"]).ended(0);
+    fs::remove_dir_all(machine.at("local/shop")).unwrap();
+    server.kill();
+    let called = machine.call(&["run"]).ended(10);
+    assert!(called.text().contains("there was one"), "{called:?}");
+    assert!(!machine.at("local/shop/vault.json").exists());
+    server.start_again();
+    machine.call(&["run"]).ended(0);
+    let list = machine.json(&["list", "--store", "local"]).ended(0).json();
+    assert_eq!(list["projects"][0]["stores"][0]["snapshots"].as_array().unwrap().len(), 2, "{list:#}");
+}
