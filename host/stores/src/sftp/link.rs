@@ -260,6 +260,11 @@ impl Link {
         })
     }
 
+    pub fn setstat(self: &Arc<Self>, path: &str, attrs: FileAttributes) -> Request<()> {
+        let (link, path) = (Arc::clone(self), path.to_owned());
+        self.start(async move { link.sftp.setstat(path, attrs).await.map(drop) })
+    }
+
     /// A missing one is fine.
     pub fn remove(self: &Arc<Self>, path: &str) -> Request<()> {
         let (link, path) = (Arc::clone(self), path.to_owned());

@@ -23,6 +23,7 @@ mod root;
 mod shared;
 mod spool;
 mod store;
+mod tamper;
 
 pub use options::{SftpOptions, SshAuth, Timeouts, VerifyUploads};
 pub use pin::{HostKeyPin, PinError};

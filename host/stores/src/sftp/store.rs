@@ -10,9 +10,12 @@ use super::{
     read::{Whole, regular},
     shared::Shared,
     spool::SpooledUpload,
+    tamper,
 };
 use havun_model::{ProjectName, StoreName};
-use havun_vault::store::{Lease, Life, Listed, LocalRoot, ObjectName, Promises, Published, Session, Source, Store, StoreError, Upload};
+use havun_vault::store::{
+    Lease, Life, Listed, LocalRoot, ObjectName, Promises, Published, Session, Source, Store, StoreError, Tamper, Upload,
+};
 use russh_sftp::protocol::OpenFlags;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -359,6 +362,14 @@ impl Store for SftpStore {
             let link = shared.ticket().await?;
             shared.free_bytes_on(&link).await
         })
+    }
+
+    fn tamper(&self, name: &ObjectName, attempt: Tamper) -> Option<Result<(), StoreError>> {
+        let tried = self.at(name, move |shared, link, path| async move {
+            shared.turn();
+            tamper::tamper(&link, &path, attempt).await.transpose()
+        });
+        tried.transpose()
     }
 }
 
