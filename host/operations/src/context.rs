@@ -4,10 +4,11 @@
 //! where they are broken. The clock and the sleeper are arguments; nothing below asks the system for the time.
 
 use crate::{
-    audit::{AuditLog, LogStart},
+    audit::{Alert, AuditLog, LogStart},
     config::{Config, Secret, StoreConfig, StoreKind},
     error::OperationError,
     remote::Remotes,
+    report::Failure,
     run::ProjectRun,
 };
 use havun_model::{Cancel, ProjectName, StoreName, StrategyLog};
@@ -217,6 +218,24 @@ impl Context {
             started_by: self.started_by.clone(),
             user: login_name(),
             program: PROGRAM.to_owned(),
+        }
+    }
+
+    /// Opens, counts or closes an alert about `project` (and `store`; may be empty). That it could not be written is logged:
+    /// whatever it is about has its own way to the operator.
+    pub(crate) fn alert(&self, project: &str, store: &str, kind: &str, failure: Option<&Failure>, run_id: &str) {
+        let written = self.audit().and_then(|audit| {
+            let done = match failure {
+                None => audit.resolve(project, store, kind, self.now()).map(|_| ()),
+                Some(failure) => {
+                    let (message, hint) = (failure.one_line(), failure.hint.clone().unwrap_or_default());
+                    audit.raise(&Alert { project, store, kind, message, hint, exit_status: failure.exit_status, run_id }, self.now())
+                }
+            };
+            done.map_err(|e| OperationError::Audit(Box::new(e)))
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, project, store, kind, "an alert could not be written");
         }
     }
 

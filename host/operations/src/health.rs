@@ -1,5 +1,6 @@
 //! Is everything as it should be? The age of the newest good snapshot in each store, replicas that lag behind, objects
-//! that vanished from an archive, space, last runs. Changes nothing.
+//! that vanished from an archive, space, last runs. Writes nothing but alerts into the audit
+//! database.
 //!
 //! Shape of `havun-backup health --json`: one [`HealthReport`].
 
@@ -9,7 +10,7 @@ use crate::{
     context::Context,
     error::{OperationError, exit, one_line},
     project,
-    report::SCHEMA_VERSION,
+    report::{Failure, SCHEMA_VERSION},
     storage,
 };
 use havun_model::{ProjectName, StoreName};
@@ -122,10 +123,22 @@ pub fn health(cx: &Context, options: &HealthOptions) -> Result<HealthReport, Ope
         let mut check = Check { cx, project, growth: storage::growth_per_day(cx, &project.name)?.unwrap_or(0), found: empty(project) };
         check.runs(&logs);
         check.stores(&queue)?;
+        alert(cx, &check.found);
         report.healthy &= check.found.problems.is_empty();
         report.projects.push(check.found);
     }
     Ok(report)
+}
+
+/// What health finds is an alert like any other, until it finds nothing.
+fn alert(cx: &Context, found: &ProjectHealth) {
+    let failure = found.problems.first().map(|first| Failure {
+        message: found.problems.iter().map(|problem| problem.what.as_str()).collect::<Vec<_>>().join("; "),
+        causes: Vec::new(),
+        hint: Some(first.hint.clone()).filter(|hint| !hint.is_empty()),
+        exit_status: exit::UNHEALTHY,
+    });
+    cx.alert(found.project.as_str(), "", "health", failure.as_ref(), "");
 }
 
 fn empty(project: &ProjectConfig) -> ProjectHealth {

@@ -153,7 +153,7 @@ fn push_project(
         .and_then(|primary| project::open_store(cx, &project.name, &primary))
         .and_then(|primary| project::open_vault(cx, &project.name, &primary));
     let states = match &opened {
-        Ok(vault) => copy_all(cx, project, vault, None, targets, full),
+        Ok(vault) => copy_all(cx, project, vault, None, targets, full, run_id),
         Err(error) => targets.iter().map(|name| StoreState::failed(cx, name, error)).collect(),
     };
     let ended_at = cx.now();
@@ -191,12 +191,16 @@ pub(crate) fn copy_all(
     newest: Option<SnapshotId>,
     targets: &[StoreName],
     full: bool,
+    run_id: &str,
 ) -> Vec<StoreState> {
     let mut states: Vec<StoreState> = thread::scope(|scope| {
         let threads: Vec<_> = targets.iter().map(|name| scope.spawn(move || copy(cx, project, vault, newest, name, full))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
     for state in &mut states {
+        if state.failure.as_ref().is_none_or(|failure| failure.exit_status != exit::INTERRUPTED) {
+            cx.alert(project.name.as_str(), &state.store, "replication", state.failure.as_ref(), run_id);
+        }
         if let Err(error) = keep_queue(cx, project, vault, state) {
             state.notes.push(format!("the replication queue could not be kept: {}", crate::error::one_line(&error)));
         }

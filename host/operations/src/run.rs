@@ -20,9 +20,9 @@ use crate::{
     audit::{LogEnd, LogStart},
     config::ProjectConfig,
     context::{Context, new_run_id},
-    error::OperationError,
+    error::{OperationError, exit},
     project, replication,
-    report::SCHEMA_VERSION,
+    report::{Failure, SCHEMA_VERSION},
     schedule::is_due,
 };
 use havun_model::{Outcome, StoreName};
@@ -148,7 +148,21 @@ fn logged(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &
     }
     run.ended_at = cx.now();
     audit.end(row, &log_end(run)).map_err(|e| OperationError::Audit(Box::new(e)))?;
+    alert(cx, run, run_id);
     result
+}
+
+/// A run that is not `ok` needs a person; the next one that is closes the alert. One that the operator stopped says nothing.
+fn alert(cx: &Context, run: &ProjectRun, run_id: &str) {
+    let partial = || Failure { message: run.problems.join("; "), causes: Vec::new(), hint: None, exit_status: exit::PARTIAL };
+    let failure = match (run.outcome, &run.failure) {
+        (RunOutcome::Ok, _) => None,
+        (_, Some(failure)) if failure.exit_status == exit::INTERRUPTED => return,
+        (_, Some(failure)) => Some(failure.clone()),
+        (RunOutcome::Partial, None) => Some(partial()),
+        (_, None) => return,
+    };
+    cx.alert(run.project.as_str(), "", "run", failure.as_ref(), run_id);
 }
 
 fn log_end(run: &ProjectRun) -> LogEnd {

@@ -8,7 +8,7 @@ use crate::{
 use clap::Args;
 use havun_operations::{
     audit::LogRow,
-    logs::{LogsOptions, logs},
+    logs::{AlertsReport, LogsOptions, alerts, logs},
 };
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -21,17 +21,43 @@ pub struct LogsArgs {
     /// How many at most
     #[arg(long, short = 'l', value_name = "N", default_value_t = 20)]
     pub limit: u32,
+    /// Show alerts instead: what needs a person, since when, and when it was right again
+    #[arg(long)]
+    pub alerts: bool,
 }
 
 pub fn execute(app: &App, args: &LogsArgs) -> Result<u8, CliError> {
     let cx = app.context()?;
-    let report = logs(&cx, &LogsOptions { project: args.project.clone(), limit: args.limit })?;
+    let options = LogsOptions { project: args.project.clone(), limit: args.limit };
+    if args.alerts {
+        return show_alerts(app, &alerts(&cx, &options)?, &cx.zone());
+    }
+    let report = logs(&cx, &options)?;
     if report.rows.is_empty() {
         app.ui.line("Nothing has been logged yet.");
     } else {
         app.ui.lines(lines(&report.rows, &cx.zone()));
     }
     app.ui.document(&report)?;
+    Ok(0)
+}
+
+fn show_alerts(app: &App, report: &AlertsReport, zone: &TimeZone) -> Result<u8, CliError> {
+    if report.alerts.is_empty() {
+        app.ui.line("There has been no alert.");
+    }
+    let time = |text: &str| text.parse::<Timestamp>().map_or_else(|_| text.to_owned(), |at| format::time(at, zone));
+    for alert in &report.alerts {
+        let place = if alert.store.is_empty() { alert.project.clone() } else { format!("{} in {}", alert.project, alert.store) };
+        let state = alert.resolved_at.as_deref().map_or_else(|| "open".to_owned(), |at| format!("resolved {}", time(at)));
+        let times = if alert.times > 1 { format!(", {} times until {}", alert.times, time(&alert.last_seen)) } else { String::new() };
+        app.ui.line(format!("{}  {} ({}): {state}{times}", time(&alert.raised_at), place, alert.kind));
+        app.ui.lines(alert.message.lines().map(|line| format!("    {line}")).collect::<Vec<_>>());
+        if !alert.hint.is_empty() && alert.resolved_at.is_none() {
+            app.ui.line(format!("    Hint: {}", alert.hint));
+        }
+    }
+    app.ui.document(report)?;
     Ok(0)
 }
 

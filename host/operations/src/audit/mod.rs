@@ -1,5 +1,5 @@
 //! The audit database: `backup_logs`, `restore_logs` and `test_logs`, one row for each run, restore and check; and
-//! `replication_queue`, the replicas that lag behind.
+//! `replication_queue`, the replicas that lag behind; and `alerts`, what needs a person.
 //!
 //! A row exists from the moment that the work begins (`running`) and is completed when it ends, so that a killed run
 //! is seen: the next time the database is opened its row becomes `interrupted`. SQL is never the only place of
@@ -7,11 +7,13 @@
 //!
 //! Calls block for a few milliseconds. The database runs on a small runtime of its own.
 
+mod alerts;
 mod migrations;
 mod process_key;
 mod queue;
 mod statements;
 
+pub use alerts::{Alert, AlertRow};
 pub use queue::QueueRow;
 
 use jiff::Timestamp;

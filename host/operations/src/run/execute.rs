@@ -40,7 +40,7 @@ pub(super) fn execute(
     note_commit(run, &committed);
     let promises = Some(primary.store.promises());
     run.stores.push(StoreState { promises, notes: primary.store.notes(), ..StoreState::stored(cx, &primary.name) });
-    for state in replication::copy_all(cx, project, &vault, Some(committed.stored.id), &replicas, false) {
+    for state in replication::copy_all(cx, project, &vault, Some(committed.stored.id), &replicas, false, run_id) {
         if let Some(failure) = &state.failure {
             run.problems.push(format!("not copied to `{}`: {}", state.store, failure.one_line()));
         }
