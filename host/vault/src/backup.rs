@@ -213,10 +213,11 @@ impl Vault {
     fn usable_parent(&self, epoch: &str) -> Result<Option<Parent>, VaultError> {
         let Some(stored) = self.newest_snapshot(epoch)? else { return Ok(None) };
         let present = self.list_packs(epoch)?;
-        let there = |id: &PackId| present.contains_key(id);
+        let bad = self.bad_packs(epoch)?;
+        let there = |id: &PackId| present.contains_key(id) && !bad.contains(id);
         let packs = self.moved(epoch)?.newest(&stored.id, &stored.snapshot.packs, &there);
         if let Some(id) = packs.iter().find(|id| !there(id)) {
-            tracing::warn!(pack = %id, "a pack of the last snapshot is missing; every file is read again");
+            tracing::warn!(pack = %id, "a pack of the last snapshot is missing or damaged; every file is read again");
             return Ok(None);
         }
         Ok(Some(Parent { stored, packs: packs.into_iter().collect() }))

@@ -37,6 +37,10 @@ pub(crate) struct EpochIndex {
     pub missing: BTreeSet<PackId>,
     /// Objects that could not be read.
     pub bad: Vec<BadObject>,
+    /// Packs noted as damaged: a chunk is looked for in every other pack first.
+    pub noted: BTreeSet<PackId>,
+    /// Those of them that index objects list, until the others are in.
+    last: Vec<(PackId, u64, Toc)>,
 }
 
 impl Vault {
@@ -67,21 +71,28 @@ impl Vault {
             unlisted: Vec::new(),
             missing: BTreeSet::new(),
             bad: Vec::new(),
+            noted: self.bad_packs(epoch)?,
+            last: Vec::new(),
         };
         let mut listed = BTreeSet::new();
         for object in self.list_kind(epoch, ObjectKind::Index)? {
             self.load_index_object(&object, &mut loaded, &mut listed);
         }
-        let strays: Vec<(PackId, u64)> =
-            loaded.present.iter().filter(|(id, _)| !listed.contains(*id) && !ignore.contains(*id)).map(|(id, size)| (*id, *size)).collect();
+        let passed_over = |id: &PackId| listed.contains(id) || ignore.contains(id);
+        let strays: Vec<(PackId, u64)> = loaded.present.iter().filter(|(id, _)| !passed_over(id)).map(|(id, size)| (*id, *size)).collect();
         for (id, size) in strays {
-            match self.read_stray(epoch, &id, size, whole) {
+            let noted = loaded.noted.contains(&id);
+            match self.read_stray(epoch, &id, size, whole && !noted) {
+                Ok(toc) if noted => loaded.last.push((id, size, toc)),
                 Ok(toc) => {
                     loaded.index.insert_pack(id, size, &toc);
                     loaded.unlisted.push((id, size, toc));
                 }
                 Err(error) => loaded.bad.push(BadObject { object: layout::pack(epoch, &id).as_str().to_owned(), what: error.to_string() }),
             }
+        }
+        for (id, size, toc) in std::mem::take(&mut loaded.last) {
+            loaded.index.insert_pack(id, size, &toc);
         }
         Ok(loaded)
     }
@@ -106,7 +117,9 @@ impl Vault {
         for (id, size, toc) in packs {
             if loaded.present.get(&id) != Some(&size) {
                 loaded.missing.insert(id);
-            } else if listed.insert(id) {
+            } else if listed.insert(id) && loaded.noted.contains(&id) {
+                loaded.last.push((id, size, toc));
+            } else if !loaded.noted.contains(&id) {
                 loaded.index.insert_pack(id, size, &toc);
             }
         }

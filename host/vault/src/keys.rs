@@ -224,6 +224,12 @@ pub struct KeyRing {
     keys: RwLock<Vec<Arc<SealKey>>>,
 }
 
+impl Clone for KeyRing {
+    fn clone(&self) -> Self {
+        Self { keys: RwLock::new(self.keys().clone()) }
+    }
+}
+
 impl KeyRing {
     /// Adds a key; one that is there already is not added again.
     pub fn add(&self, key: Arc<SealKey>) {

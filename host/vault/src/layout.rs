@@ -107,6 +107,24 @@ pub fn hold(at: Timestamp, hash: &str) -> ObjectName {
     name(format!("{HOLDS}/{}-{hash}", at.strftime("%Y%m%dT%H%M%SZ")))
 }
 
+/// `epochs/<epoch>/bad/<sha256>`: packs of this store that are damaged and that a backup must not rely on.
+pub fn bad(epoch: &str, hash: &str) -> ObjectName {
+    name(format!("epochs/{epoch}/bad/{hash}"))
+}
+
+/// `epochs/<epoch>/index`.
+pub(crate) fn index_folder(epoch: &str) -> String {
+    format!("epochs/{epoch}/index")
+}
+
+/// Where damaged bytes are kept when the whole object has taken their place.
+pub const QUARANTINE: &str = "quarantine";
+
+/// `quarantine/<name, with _ for />-<sha256 of the damaged bytes>`. `None` where that would be too long.
+pub fn quarantined(object: &ObjectName, hash: &str) -> Option<ObjectName> {
+    ObjectName::new(format!("{QUARANTINE}/{}-{hash}", object.as_str().replace('/', "_"))).ok()
+}
+
 /// A constant name at the top of the vault.
 pub fn top(text: &'static str) -> ObjectName {
     name(text.to_owned())

@@ -55,9 +55,11 @@ mod moved;
 mod open;
 mod progress;
 mod prune;
+mod repair;
 mod replicate;
 mod restore;
 mod rewrap;
+mod scrub;
 mod sink;
 mod snapshots;
 mod verify;
@@ -74,7 +76,11 @@ pub use moved::{Moved, MovedRecord};
 pub use open::{Chunking, Encryption, FORMAT, NewVault, Profile, Vault, VaultInfo};
 pub use progress::{NoProgress, Progress};
 pub use prune::{CleanupPlan, CleanupReport, GRACE_SECS, PlannedRemoval};
-pub use replicate::{Lag, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, audit_replica, replica_lag, replica_objects, replicate};
+pub use repair::{RepairOptions, RepairOutcome, RepairReport, RepairRow, repair, repair_store};
+pub use replicate::{
+    Lag, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, audit_replica, replica_lag, replica_objects, replicate,
+};
 pub use restore::{RestoreReport, RestoreRequest};
+pub use scrub::{ScrubOptions, ScrubReport, ScrubStatus, StandingDamage, scrub, scrub_status, slice_budget};
 pub use snapshots::{Damage, SnapshotList, StoredSnapshot};
 pub use verify::{VerifyOptions, VerifyReport};

@@ -143,6 +143,28 @@ impl Vault {
         Ok(Self { store, info, ring })
     }
 
+    /// Opens the vault in `store` without any key: for what works on stored bytes alone, scrubbing and as a source of
+    /// repairs. Nothing encrypted can be read.
+    ///
+    /// # Errors
+    /// [`VaultError::NoVault`], [`VaultError::NotAVault`], [`VaultError::NewerFormat`].
+    pub fn open_keyless(store: Arc<dyn Store>) -> Result<Self, VaultError> {
+        let info = read_info(&*store)?;
+        Ok(Self { store, info, ring: KeyRing::default() })
+    }
+
+    /// The replica of this vault that lies in `store`, with the same description and keys. Nothing is read: the replica
+    /// may be damaged, its `vault.json` included.
+    #[must_use]
+    pub fn replica_in(&self, store: Arc<dyn Store>) -> Self {
+        Self { store, info: self.info.clone(), ring: self.ring.clone() }
+    }
+
+    /// Whether its objects can be read: it is not encrypted, or a key is at hand.
+    pub fn can_read(&self) -> bool {
+        !self.is_encrypted() || !self.ring.is_empty()
+    }
+
     /// What the vault says of itself.
     pub fn info(&self) -> &VaultInfo {
         &self.info
@@ -243,7 +265,7 @@ pub(crate) fn publish_upload(
 }
 
 /// The text of a new vault's `README.txt`.
-fn readme(info: &VaultInfo) -> String {
+pub(crate) fn readme(info: &VaultInfo) -> String {
     include_str!("readme.txt").replace("{project}", info.project.as_str()).replace("{vault}", &info.vault_id)
 }
 

@@ -1,0 +1,436 @@
+//! Scrub and repair: every kind of object, flipped, cut off or deleted, is found and brought back byte for byte; what
+//! nobody has whole is stored anew by the next run; and a repair that is stopped anywhere loses nothing.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod kit;
+
+use havun_model::{Cancel, StoreName};
+use havun_vault::{
+    Damage, NoProgress, RepairOptions, RepairOutcome, RepairReport, ScrubOptions, ScrubReport, Vault, VaultError, VerifyOptions, repair,
+    repair_store, scrub, scrub_status,
+    store::{Fault, FaultPlan, FaultStore, Listed, LocalRoot, MemoryStore, ObjectName, Store},
+};
+use kit::{Bench, contents, make_tree, noise, now};
+use sha2::{Digest as _, Sha256};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+type Objects = BTreeMap<String, Vec<u8>>;
+
+/// A vault with two snapshots in one store and the same bytes in another.
+struct Scene {
+    bench: Bench,
+    root: tempfile::TempDir,
+    hot: Arc<dyn Store>,
+    archive: Arc<dyn Store>,
+    folder: tempfile::TempDir,
+    objects: Objects,
+}
+
+impl Scene {
+    fn new(hot: Arc<dyn Store>, archive: Arc<dyn Store>) -> Self {
+        let (bench, root, folder) = (Bench::new(true), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        make_tree(root.path());
+        bench.create(&hot).unwrap();
+        let vault = bench.open(&hot).unwrap();
+        bench.backup(&vault, root.path(), &noise(7, 400_000), 0).unwrap();
+        std::fs::write(root.path().join("a.txt"), "changed").unwrap();
+        bench.backup(&vault, root.path(), &noise(8, 400_000), 1).unwrap();
+        let mark = br#"{"marked_at":"2026-11-23T00:00:00Z","packs":[]}"#;
+        put(&*hot, &format!("epochs/2091/marks/{}", sha(mark)), mark);
+        put(&*hot, "audit/checkpoint.json", b"{\"signed\":true}");
+        let scene = Self { bench, root, objects: objects(&*hot), hot, archive, folder };
+        for (name, bytes) in &scene.objects {
+            put(&*scene.archive, name, bytes);
+        }
+        scene
+    }
+
+    fn memory() -> Self {
+        Self::new(Arc::new(MemoryStore::new("hot")), Arc::new(MemoryStore::new("archive")))
+    }
+
+    fn state(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join("state").join(name)
+    }
+
+    fn options(&self, name: &str) -> ScrubOptions {
+        ScrubOptions {
+            state: self.state(name),
+            budget_bytes: None,
+            read: false,
+            expected: self.listing(),
+            structure: true,
+            threads: 2,
+            now: now(10),
+            cancel: Cancel::default(),
+        }
+    }
+
+    fn listing(&self) -> Vec<Listed> {
+        self.objects.iter().map(|(name, bytes)| Listed { name: ObjectName::new(name.clone()).unwrap(), size: bytes.len() as u64 }).collect()
+    }
+
+    fn mending(&self, name: &str) -> RepairOptions {
+        RepairOptions {
+            objects: vec![],
+            state: Some(self.state(name)),
+            check: false,
+            expected: vec![],
+            spool: self.folder.path().join("spool"),
+            threads: 2,
+            now: now(11),
+            holder: "test".to_owned(),
+            force_lease: false,
+            cancel: Cancel::default(),
+        }
+    }
+
+    /// Another replica's vault is what tells how to read a store whose own description may be damaged.
+    fn replica(&self, store: &Arc<dyn Store>) -> Vault {
+        let other = if Arc::ptr_eq(store, &self.hot) { &self.archive } else { &self.hot };
+        self.bench.open(other).unwrap().replica_in(Arc::clone(store))
+    }
+
+    fn scrub(&self, store: &Arc<dyn Store>, state: &str) -> ScrubReport {
+        self.replica(store).scrub(&self.options(state), &NoProgress).unwrap()
+    }
+
+    /// One name of each kind of object.
+    fn one_of_each(&self) -> Vec<String> {
+        let mut found: BTreeMap<String, String> = BTreeMap::new();
+        let mut packs = 0;
+        for name in self.objects.keys() {
+            let kind = name.split('/').take(3).collect::<Vec<_>>().join("/");
+            let kind = match name.rsplit_once('.') {
+                Some((_, ending)) if name.starts_with("keys/") => format!("keys {ending}"),
+                // Data and manifest packs.
+                _ if kind.ends_with("/packs") => {
+                    packs += 1;
+                    format!("pack {packs}")
+                }
+                _ => kind,
+            };
+            found.entry(kind).or_insert_with(|| name.clone());
+        }
+        let names: Vec<String> = found.into_values().collect();
+        for kind in
+            ["README.txt", "vault.json", "vault.sha256", ".age", ".sha256", "/packs/", "/index/", "/snapshots/", "/marks/", "audit/"]
+        {
+            assert!(names.iter().any(|name| name.contains(kind)), "{kind}");
+        }
+        names
+    }
+}
+
+fn sha(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+fn name(text: &str) -> ObjectName {
+    ObjectName::new(text).unwrap()
+}
+
+fn put(store: &dyn Store, text: &str, bytes: &[u8]) {
+    let mut upload = store.begin().unwrap();
+    upload.write(bytes).unwrap();
+    upload.publish(&name(text)).unwrap();
+}
+
+fn objects(store: &dyn Store) -> Objects {
+    let listed = store.list("").unwrap().into_iter().filter(|l| !l.name.is_beneath("quarantine"));
+    listed.map(|l| (l.name.as_str().to_owned(), store.read(&l.name, 1 << 30).unwrap())).collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Harm {
+    Flip,
+    Truncate,
+    Delete,
+}
+
+fn harm(store: &dyn Store, text: &str, harm: Harm) -> Vec<u8> {
+    let mut bytes = store.read(&name(text), 1 << 30).unwrap();
+    store.remove(&name(text)).unwrap();
+    match harm {
+        Harm::Flip => {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }
+        Harm::Truncate => bytes.truncate(bytes.len() / 2),
+        Harm::Delete => return bytes,
+    }
+    put(store, text, &bytes);
+    bytes
+}
+
+fn named(damage: &[Damage]) -> Vec<&str> {
+    damage.iter().map(|d| d.object.as_str()).collect()
+}
+
+/// Damages one object of every kind in every way, in one of the two stores; finds it, mends it from the other.
+fn every_kind(scene: &Scene, damaged: &Arc<dyn Store>, other: &Arc<dyn Store>) {
+    for object in scene.one_of_each() {
+        for way in [Harm::Flip, Harm::Truncate, Harm::Delete] {
+            for seen_before in [true, false] {
+                let what = format!("{object}, {way:?}, seen before: {seen_before}");
+                let state = format!("{}-{way:?}-{seen_before}", object.replace('/', "_"));
+                if seen_before {
+                    assert_eq!(scene.scrub(damaged, &state).damage, [], "{what}");
+                }
+                let bytes = harm(&**damaged, &object, way);
+                let report = scene.scrub(damaged, &state);
+                // A file of which nothing is known but itself cannot be found to have changed in place.
+                if seen_before || way != Harm::Flip || !object.starts_with("audit/") {
+                    assert!(named(&report.damage).contains(&object.as_str()), "{what}: {:?}", report.damage);
+                }
+                if object.contains("/packs/") || object.contains("/snapshots/") && way != Harm::Delete {
+                    let hit = &report.damage.iter().find(|d| d.object == object).unwrap().snapshots;
+                    assert!(!hit.is_empty(), "{what}: says which snapshots it hits");
+                }
+                let source = scene.bench.open(other).unwrap();
+                let mut options = scene.mending(&state);
+                options.objects = vec![object.clone()];
+                let mended = repair_store(damaged, &source, &[&source], &options, &NoProgress).unwrap();
+                let row = mended.rows.iter().find(|row| row.object == object).unwrap();
+                assert_eq!(row.outcome, RepairOutcome::Repaired { from: from_where(row, other) }, "{what}");
+                assert_eq!(mended.left, 0, "{what}: {mended:?}");
+                assert_eq!(row.kept.is_some(), way != Harm::Delete, "{what}");
+                if let Some(kept) = &row.kept {
+                    assert_eq!(damaged.read(&name(kept), 1 << 30).unwrap(), bytes, "{what}: the damaged bytes are kept");
+                }
+                assert_eq!(objects(&**damaged), scene.objects, "{what}: byte for byte");
+                let again = scene.scrub(damaged, &state);
+                assert_eq!(again.damage, [], "{what}");
+            }
+        }
+    }
+    let vault = scene.bench.open(damaged).unwrap();
+    assert_eq!(vault.verify(&VerifyOptions { read_data: true, threads: 2, snapshot: None }, &NoProgress).unwrap().damage, []);
+}
+
+fn from_where(row: &havun_vault::RepairRow, other: &Arc<dyn Store>) -> String {
+    match row.object.as_str() {
+        "vault.sha256" => "README.txt and vault.json".to_owned(),
+        _ => other.describe(),
+    }
+}
+
+#[test]
+fn every_kind_of_object_in_memory_is_found_and_comes_back() {
+    let scene = Scene::memory();
+    every_kind(&scene, &scene.archive, &scene.hot);
+    every_kind(&scene, &scene.hot, &scene.archive);
+}
+
+#[test]
+fn every_kind_of_object_in_a_folder_is_found_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = |text: &str| -> Arc<dyn Store> {
+        let root = LocalRoot::create(&folder.path().join(text), &StoreName::new(text).unwrap()).unwrap();
+        Arc::new(root.vault(&havun_model::ProjectName::new("sample").unwrap()))
+    };
+    let scene = Scene::new(store("hot"), store("archive"));
+    every_kind(&scene, &scene.archive, &scene.hot);
+}
+
+#[test]
+fn a_machine_without_a_key_finds_and_mends_what_it_can_name() {
+    let scene = Scene::memory();
+    let info = scene.bench.open(&scene.hot).unwrap().info().clone();
+    for object in scene.one_of_each().iter().filter(|name| !name.starts_with("audit/")) {
+        harm(&*scene.archive, object, Harm::Flip);
+        let report = scrub(&scene.archive, &info, &ScrubOptions { structure: false, ..scene.options("keyless") }, &NoProgress).unwrap();
+        assert!(named(&report.damage).contains(&object.as_str()), "{object}: {:?}", report.damage);
+        let source = Vault::open_keyless(Arc::clone(&scene.hot)).unwrap();
+        let mended = repair_store(&scene.archive, &source, &[&source], &scene.mending("keyless"), &NoProgress).unwrap();
+        assert_eq!(mended.left, 0, "{mended:?}");
+        assert_eq!(objects(&*scene.archive), scene.objects);
+    }
+}
+
+#[test]
+fn without_another_store_what_the_vault_can_say_itself_is_made_anew() {
+    let scene = Scene::memory();
+    let alone = |vault: &Vault, object: &str| -> RepairReport {
+        let options = RepairOptions { objects: vec![object.to_owned()], ..scene.mending("alone") };
+        repair(vault, &[], &options, &NoProgress).unwrap()
+    };
+    for object in scene.one_of_each() {
+        let vault = scene.bench.open(&scene.hot).unwrap();
+        harm(&*scene.hot, &object, Harm::Flip);
+        let report = alone(&vault, &object);
+        let outcome = &report.rows[0].outcome;
+        let lost = matches!(outcome, RepairOutcome::Lost { .. });
+        match object.as_str() {
+            "README.txt" | "vault.json" | "vault.sha256" => {
+                assert!(matches!(outcome, RepairOutcome::Repaired { .. }), "{object}: {outcome:?}");
+                assert_eq!(scene.hot.read(&name(&object), 1 << 20).unwrap(), scene.objects[&object]);
+            }
+            _ if object.ends_with(".sha256") => assert!(matches!(outcome, RepairOutcome::Repaired { .. }), "{object}: {outcome:?}"),
+            _ if object.contains("/index/") => {
+                assert!(matches!(outcome, RepairOutcome::Repaired { .. }), "{object}: {outcome:?}");
+                assert_eq!(vault.verify(&VerifyOptions::default(), &NoProgress).unwrap().damage, [], "another index lists the same packs");
+            }
+            _ if object.contains("/packs/") => assert!(matches!(outcome, RepairOutcome::Noted { .. }), "{object}: {outcome:?}"),
+            _ if object.contains("/marks/") => assert_eq!(*outcome, RepairOutcome::Unneeded),
+            _ => assert!(lost, "{object}: {outcome:?}"),
+        }
+        assert_eq!(report.rows.len(), 1);
+        // Whole again for the next kind; a note of a bad pack goes with the repair of the pack.
+        for (text, bytes) in &scene.objects {
+            if scene.hot.read(&name(text), 1 << 30).ok().as_ref() != Some(bytes) {
+                scene.hot.remove(&name(text)).unwrap();
+                put(&*scene.hot, text, bytes);
+            }
+        }
+        alone(&vault, &object);
+        assert!(scene.hot.list("epochs/2091/bad").unwrap().is_empty(), "{object}");
+    }
+}
+
+#[test]
+fn what_nobody_has_whole_is_stored_anew_by_the_next_run_and_old_snapshots_read_it_there() {
+    let scene = Scene::memory();
+    let vault = scene.bench.open(&scene.hot).unwrap();
+    let before: Vec<_> = vault.snapshots().unwrap().snapshots;
+    let files = contents(&vault, &before[1].snapshot);
+    let packs: Vec<String> = before[1].snapshot.packs.iter().map(|id| format!("epochs/2091/packs/{}/{id}", &id.to_hex()[..2])).collect();
+    for (n, pack) in packs.iter().enumerate() {
+        // Right size, wrong bytes, differently in both stores: nothing but reading tells.
+        for (store, place) in [(&scene.hot, 5), (&scene.archive, 3)] {
+            let mut bytes = store.read(&name(pack), 1 << 30).unwrap();
+            let at = bytes.len() * place / 8;
+            bytes[at..at + 40].fill(n as u8);
+            store.remove(&name(pack)).unwrap();
+            put(&**store, pack, &bytes);
+        }
+    }
+    let report = vault.scrub(&scene.options("hot"), &NoProgress).unwrap();
+    assert_eq!(named(&report.damage).len(), packs.len());
+    // The sources hold the same packs damaged: without a key nothing can be combined.
+    let source = Vault::open_keyless(Arc::clone(&scene.archive)).unwrap();
+    let keyless = source.replica_in(Arc::clone(&scene.hot));
+    let mended = repair(&keyless, &[&source], &scene.mending("hot"), &NoProgress).unwrap();
+    assert_eq!((mended.repaired, mended.left), (0, packs.len() as u64));
+    assert!(mended.rows.iter().all(|row| matches!(row.outcome, RepairOutcome::Noted { .. })), "{mended:?}");
+    assert_eq!(scrub_status(&scene.state("hot"), &vault.info().vault_id).unwrap().damage.len(), packs.len(), "it still stands");
+
+    let vault = scene.bench.open(&scene.hot).unwrap();
+    let (next, _) = scene.bench.backup(&vault, scene.root.path(), &noise(8, 400_000), 2).unwrap();
+    assert!(next.stats.chunks_new > 0);
+    assert!(next.stored.snapshot.packs.iter().all(|id| !before[1].snapshot.packs.contains(id)), "the new snapshot needs none of them");
+    assert_eq!(contents(&vault, &next.stored.snapshot), files);
+    assert_eq!(contents(&vault, &before[1].snapshot), files, "the old one reads what the new run stored");
+    let (third, _) = scene.bench.backup(&vault, scene.root.path(), &noise(8, 400_000), 3).unwrap();
+    assert_eq!(third.stats.chunks_new, 0, "once is enough");
+}
+
+#[test]
+fn ten_slices_read_everything_once() {
+    let scene = Scene::memory();
+    let info = scene.bench.open(&scene.hot).unwrap().info().clone();
+    let total: u64 = scene.objects.values().map(|b| b.len() as u64).sum();
+    let counted = Arc::new(FaultStore::new(MemoryStore::clone(&copy(&scene.objects)), FaultPlan::none()));
+    let store: Arc<dyn Store> = Arc::<FaultStore<MemoryStore>>::clone(&counted);
+    let mut reads: BTreeMap<String, u64> = BTreeMap::new();
+    let mut completed = 0;
+    for day in 0..10 {
+        counted.reset(FaultPlan::none());
+        let budget =
+            havun_vault::slice_budget(total, std::time::Duration::from_secs(864_000), Some(std::time::Duration::from_secs(86_400)));
+        let options = ScrubOptions {
+            budget_bytes: Some(budget),
+            structure: false,
+            now: now(24 * day),
+            expected: vec![],
+            threads: 1,
+            ..scene.options("sliced")
+        };
+        let report = scrub(&store, &info, &options, &NoProgress).unwrap();
+        let packs: std::collections::BTreeSet<String> =
+            counted.log().into_iter().filter(|c| c.operation == havun_vault::store::Operation::ReadRange).map(|c| c.name).collect();
+        if completed == 0 {
+            packs.into_iter().for_each(|name| *reads.entry(name).or_default() += 1);
+        }
+        completed += u64::from(report.completed);
+        assert_eq!(report.damage, []);
+        assert_eq!(report.status.bytes, total);
+        assert!(report.status.bytes_read > total * (day as u64 % 10) / 10 || completed > 0);
+    }
+    assert!(completed >= 1, "ten slices of a tenth end a round");
+    let hashed = scene.objects.keys().filter(|name| name.contains("epochs/") || name.contains("audit/")).count();
+    assert_eq!(reads.len(), hashed);
+    assert!(reads.values().all(|n| *n == 1), "each was read once: {reads:?}");
+    let status = scrub_status(&scene.state("sliced"), &info.vault_id).unwrap();
+    assert_eq!(status.bytes_never_read, 0);
+    assert!(status.oldest >= Some(now(0)) && status.completed.is_some());
+
+    // A damaged state starts anew and harms nothing.
+    let mut text = std::fs::read(scene.state("sliced")).unwrap();
+    let middle = text.len() / 2;
+    text[middle] ^= 1;
+    std::fs::write(scene.state("sliced"), text).unwrap();
+    assert!(scrub_status(&scene.state("sliced"), &info.vault_id).is_none());
+    let options = ScrubOptions { budget_bytes: Some(1), structure: false, expected: vec![], ..scene.options("sliced") };
+    let report = scrub(&store, &info, &options, &NoProgress).unwrap();
+    assert_eq!((report.status.cycle, report.damage.len()), (1, 0));
+}
+
+fn copy(objects: &Objects) -> MemoryStore {
+    let store = MemoryStore::new("copy");
+    objects.iter().for_each(|(name, bytes)| put(&store, name, bytes));
+    store
+}
+
+/// Every object that was whole in `before` is whole, or its bytes lie in the other store and the scrub state says so.
+#[test]
+fn a_repair_stopped_at_any_call_loses_nothing_that_was_whole() {
+    let scene = Scene::memory();
+    let source = scene.bench.open(&scene.hot).unwrap();
+    let pack = scene.objects.keys().find(|name| name.contains("/packs/")).unwrap().clone();
+    let snapshot = scene.objects.keys().find(|name| name.contains("/snapshots/")).unwrap().clone();
+    let broken = copy(&scene.objects);
+    let kept: Vec<Vec<u8>> = [&pack, &snapshot].map(|object| harm(&broken, object, Harm::Flip)).to_vec();
+    let attempt = |plan: FaultPlan, state: &str| -> (Arc<FaultStore<MemoryStore>>, Result<RepairReport, VaultError>) {
+        let faulty = Arc::new(FaultStore::new(broken.after_power_cut(false), plan));
+        let store: Arc<dyn Store> = Arc::<FaultStore<MemoryStore>>::clone(&faulty);
+        let options = RepairOptions { check: true, ..scene.mending(state) };
+        let outcome = repair(&source.replica_in(store), &[&source], &options, &NoProgress);
+        (faulty, outcome)
+    };
+    let (clean, outcome) = attempt(FaultPlan::none(), "clean");
+    assert_eq!(outcome.unwrap().repaired, 2);
+    assert_eq!(objects(clean.inner()), scene.objects);
+    for fault in [Fault::Crash, Fault::CrashAfter] {
+        for call in 0..clean.calls() {
+            let state = format!("{fault:?}-{call}");
+            let (faulty, _) = attempt(FaultPlan::at(call, fault), &state);
+            let left = faulty.inner().after_power_cut(false);
+            let what = format!("{fault:?} at call {call} ({:?})", clean.log().get(call as usize));
+            let there = objects(&left);
+            for (text, bytes) in &scene.objects {
+                let touched = *text == pack || *text == snapshot;
+                assert!(touched || there.get(text) == Some(bytes), "{what}: {text}");
+            }
+            for (object, damaged) in [&pack, &snapshot].into_iter().zip(&kept) {
+                let aside = format!("quarantine/{}-{}", object.replace('/', "_"), sha(damaged));
+                let bytes = there.get(object).cloned().or_else(|| left.read(&name(&aside), 1 << 30).ok());
+                assert!(bytes.is_some_and(|b| b == *damaged || b == scene.objects[object]), "{what}: {object} left nothing behind");
+            }
+            // The next repair finishes the work, from what the scrub state says and a check of its own.
+            let store: Arc<dyn Store> = Arc::new(left.clone());
+            let options = RepairOptions { check: true, ..scene.mending(&state) };
+            repair(&source.replica_in(store), &[&source], &options, &NoProgress).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_eq!(objects(&left), scene.objects, "{what}");
+        }
+    }
+}
+
+#[test]
+fn another_vault_is_no_source() {
+    let (a, b) = (Scene::memory(), Scene::memory());
+    let (vault, other) = (a.bench.open(&a.hot).unwrap(), b.bench.open(&b.hot).unwrap());
+    let outcome = repair(&vault, &[&other], &a.mending("x"), &NoProgress);
+    assert!(matches!(outcome, Err(VaultError::OtherVault { .. })));
+    let _: &Path = a.root.path();
+}
