@@ -22,6 +22,7 @@ setfacl acl
 setfattr attr
 zstd zstd
 age age
+par2 par2
 jq jq
 python3 python3
 unshare util-linux

@@ -112,6 +112,19 @@ pub fn bad(epoch: &str, hash: &str) -> ObjectName {
     name(format!("epochs/{epoch}/bad/{hash}"))
 }
 
+/// `epochs/<epoch>/parity/ab/<sha256>.par2`, the PAR2 file of the pack `epochs/<epoch>/packs/ab/<sha256>`.
+pub fn parity_of(pack: &str) -> Option<ObjectName> {
+    let (epoch, kind, hash) = parse(pack)?;
+    (kind == ObjectKind::Pack).then(|| name(format!("epochs/{epoch}/parity/{}/{hash}.par2", hash.get(..2).unwrap_or_default())))
+}
+
+/// The pack that a PAR2 file is of.
+pub fn pack_of_parity(name: &str) -> Option<ObjectName> {
+    let (folder, rest) = name.strip_suffix(".par2")?.split_once("/parity/")?;
+    let pack = format!("{folder}/packs/{rest}");
+    (parse(&pack)?.1 == ObjectKind::Pack).then(|| ObjectName::new(pack).ok())?
+}
+
 /// `epochs/<epoch>/index`.
 pub(crate) fn index_folder(epoch: &str) -> String {
     format!("epochs/{epoch}/index")

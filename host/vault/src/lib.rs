@@ -53,6 +53,7 @@ mod holds;
 mod known;
 mod moved;
 mod open;
+pub mod par2;
 mod progress;
 mod prune;
 mod repair;

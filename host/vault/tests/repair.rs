@@ -6,8 +6,8 @@ mod kit;
 
 use havun_model::{Cancel, StoreName};
 use havun_vault::{
-    Damage, NoProgress, RepairOptions, RepairOutcome, RepairReport, ScrubOptions, ScrubReport, Vault, VaultError, VerifyOptions, repair,
-    repair_store, scrub, scrub_status,
+    Damage, NoProgress, RepairOptions, RepairOutcome, RepairReport, ScrubOptions, ScrubReport, Vault, VaultError, VerifyOptions, par2,
+    repair, repair_store, scrub, scrub_status,
     store::{Fault, FaultPlan, FaultStore, Listed, LocalRoot, MemoryStore, ObjectName, Store},
 };
 use kit::{Bench, contents, make_tree, noise, now};
@@ -76,6 +76,7 @@ impl Scene {
             state: Some(self.state(name)),
             check: false,
             expected: vec![],
+            parity_percent: 10,
             spool: self.folder.path().join("spool"),
             threads: 2,
             now: now(11),
@@ -433,4 +434,70 @@ fn another_vault_is_no_source() {
     let outcome = repair(&vault, &[&other], &a.mending("x"), &NoProgress);
     assert!(matches!(outcome, Err(VaultError::OtherVault { .. })));
     let _: &Path = a.root.path();
+}
+
+/// Both stores have the pack damaged, in different places; what is whole in each makes it whole again.
+#[test]
+fn two_damaged_copies_and_a_key_make_a_whole_pack() {
+    let scene = Scene::memory();
+    let vault = scene.bench.open(&scene.hot).unwrap();
+    let source = scene.bench.open(&scene.archive).unwrap();
+    let packs: Vec<&String> = scene.objects.iter().filter(|(n, b)| n.contains("/packs/") && b.len() > 200_000).map(|(n, _)| n).collect();
+    assert!(!packs.is_empty());
+    for pack in &packs {
+        for (store, place) in [(&scene.hot, 5), (&scene.archive, 2)] {
+            let mut bytes = store.read(&name(pack), 1 << 30).unwrap();
+            let at = bytes.len() * place / 8;
+            bytes[at..at + 40].fill(0);
+            store.remove(&name(pack)).unwrap();
+            put(&**store, pack, &bytes);
+        }
+    }
+    let options = RepairOptions { check: true, ..scene.mending("combined") };
+    let mended = repair(&vault, &[&source], &options, &NoProgress).unwrap();
+    assert_eq!((mended.repaired, mended.left), (packs.len() as u64, 0), "{mended:?}");
+    assert_eq!(objects(&*scene.hot), scene.objects);
+}
+
+#[test]
+fn parity_mends_a_pack_alone_and_is_itself_mended_from_the_pack() {
+    let scene = Scene::memory();
+    let store = &*scene.archive;
+    let options = par2::ParityOptions { percent: 10, threads: 2 };
+    let packs = par2::packs_without_parity(store).unwrap();
+    assert!(packs.len() >= 3);
+    let report = par2::write_parity(&*scene.hot, store, &packs, &options, &NoProgress).unwrap();
+    assert_eq!((report.objects, report.damaged.len()), (packs.len() as u64, 0));
+    assert!(par2::packs_without_parity(store).unwrap().is_empty());
+    let with_parity = objects(store);
+
+    let source = scene.bench.open(&scene.hot).unwrap();
+    let info = source.info().clone();
+    let keyless = Vault::open_keyless(Arc::clone(&scene.archive)).unwrap();
+    let slice = |state: &str| {
+        let options = ScrubOptions { structure: false, expected: vec![], ..scene.options(state) };
+        scrub(&scene.archive, &info, &options, &NoProgress).unwrap()
+    };
+    for pack in &packs {
+        let sidecar = havun_vault::layout::parity_of(pack.as_str()).unwrap();
+        for (object, way) in [(pack, Harm::Flip), (&sidecar, Harm::Flip), (&sidecar, Harm::Truncate)] {
+            for seen_before in [false, true] {
+                let state = format!("parity-{}-{way:?}-{seen_before}", object.as_str().replace('/', "_"));
+                if seen_before {
+                    assert_eq!(slice(&state).damage, []);
+                }
+                harm(store, object.as_str(), way);
+                assert_eq!(named(&slice(&state).damage), [object.as_str()]);
+                let mended = repair(&keyless, &[], &scene.mending(&state), &NoProgress).unwrap();
+                assert_eq!((mended.repaired, mended.left), (1, 0), "{object}, {way:?}: {mended:?}");
+                assert_eq!(objects(store), with_parity);
+                assert_eq!(slice(&state).damage, []);
+            }
+        }
+    }
+    // With its pack gone, a PAR2 file goes too.
+    store.remove(&packs[0]).unwrap();
+    assert_eq!(par2::remove_orphaned_parity(&source.replica_in(Arc::clone(&scene.archive)), "test").unwrap(), 1);
+    let missing = par2::write_parity(store, store, &packs, &options, &NoProgress).unwrap();
+    assert_eq!(missing.damaged.len(), 1);
 }

@@ -1,6 +1,7 @@
 //! Repair: whole bytes in the place of damaged ones.
 //!
-//! What is whole comes from another store's replica, else from what the vault itself can still say (an index is made
+//! What is whole comes from another store's replica, else from PAR2 files and from what is whole in each of several damaged
+//! copies, else from what the vault itself can still say (an index is made
 //! anew from packs, sums from files). A pack that nobody has whole is noted as bad, so that the next backup stores what
 //! it held anew. The damaged bytes are kept under `quarantine/`.
 //!
@@ -8,10 +9,12 @@
 //! aside, damaged object removed, whole object published, read back. A crash between the last two leaves the object
 //! missing, which the scrub state still says, and the next repair mends.
 //!
-//! `spool` holds bytes in hand, `head` makes the small files, `bad` is the note for backups.
+//! `spool` holds bytes in hand, `head` makes the small files, `parts` puts packs together from parity and from several
+//! damaged copies, `bad` is the note for backups.
 
 mod bad;
 mod head;
+mod parts;
 mod spool;
 
 use crate::{
@@ -42,6 +45,8 @@ pub struct RepairOptions {
     pub check: bool,
     /// Objects that must be there, for `check`: see [`ScrubOptions::expected`].
     pub expected: Vec<crate::store::Listed>,
+    /// Percent of parity in a PAR2 file that is made anew, as it was written: the store's `par2`.
+    pub parity_percent: u8,
     /// Local folder with room for a pack.
     pub spool: PathBuf,
     /// Threads that read for `check`.
@@ -240,6 +245,9 @@ impl Repair<'_> {
         if scrub::is_small(object) {
             return self.small(&name);
         }
+        if let Some(pack) = layout::pack_of_parity(object) {
+            return self.parity(&name, &pack);
+        }
         let Some(expected) = layout::claimed_hash(object).map(str::to_owned) else {
             return self.unnamed(&name);
         };
@@ -251,6 +259,10 @@ impl Repair<'_> {
             _ => {}
         }
         let found = match self.from_sources(&name, Some(&expected))? {
+            Ok(found) => Ok(found),
+            Err(why) => self.from_parts(&name, &expected)?.ok_or(why),
+        };
+        let found = match found {
             Ok(found) => found,
             Err(why) => return self.without_source(&name, what, why),
         };

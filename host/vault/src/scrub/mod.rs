@@ -19,6 +19,7 @@ use crate::{
     error::VaultError,
     layout,
     open::{Vault, VaultInfo, at},
+    par2,
     progress::Progress,
     snapshots::Damage,
     store::{Listed, ObjectName, Store, StoreError},
@@ -41,6 +42,8 @@ use std::{
 const PIECE_BYTES: usize = 4 << 20;
 /// Objects between two writings of the state, and names in one question to the store's own machine.
 const GROUP_OBJECTS: usize = 64;
+/// No PAR2 file is larger.
+const MAX_PARITY_BYTES: u64 = 3 << 30;
 /// The small files are at most this large.
 const MAX_SMALL_BYTES: u64 = 1 << 20;
 
@@ -291,6 +294,10 @@ impl<'a> Slice<'a> {
     fn read_group(&mut self, group: &[(String, u64)]) -> Result<(), VaultError> {
         let named: Vec<(ObjectName, u64)> =
             group.iter().filter_map(|(name, size)| Some((ObjectName::new(name.clone()).ok()?, *size))).collect();
+        // The packets of a PAR2 file check themselves; what its SHA-256 is shows when it is first read.
+        let is_new = |name: &str| self.state.objects.get(name).is_none_or(|seen| seen.pinned.is_none());
+        let (parity, named): (Vec<_>, Vec<_>) =
+            named.into_iter().partition(|(name, _)| layout::pack_of_parity(name.as_str()).is_some() && is_new(name.as_str()));
         let readings = match self.ask_server(&named)? {
             Some(readings) => readings,
             None => self.read_here(&named)?,
@@ -298,7 +305,21 @@ impl<'a> Slice<'a> {
         for ((name, size), reading) in named.iter().zip(readings) {
             self.judge(name, *size, reading);
         }
+        for (name, size) in parity {
+            let reading = self.read_parity(&name)?;
+            self.judge(&name, size, reading);
+        }
         Ok(())
+    }
+
+    fn read_parity(&self, name: &ObjectName) -> Result<Reading, VaultError> {
+        match self.store.read(name, MAX_PARITY_BYTES) {
+            Ok(bytes) if par2::is_whole(&bytes, name.file_name().trim_end_matches(".par2")) => Ok(Reading::Sha256(sha_hex(&bytes))),
+            Ok(_) => Ok(Reading::Unreadable("it is not a whole PAR2 file of its pack".to_owned())),
+            Err(StoreError::NotFound { .. }) => Ok(Reading::Missing),
+            Err(error) if is_damage(&error) => Ok(Reading::Unreadable(format!("it cannot be read ({error})"))),
+            Err(error) => Err(at(&**self.store, error)),
+        }
     }
 
     fn ask_server(&mut self, named: &[(ObjectName, u64)]) -> Result<Option<Vec<Reading>>, VaultError> {
@@ -355,6 +376,7 @@ impl<'a> Slice<'a> {
             Some(_) => self.note(text, &format!("its SHA-256 is {found}, and it has {size} bytes")),
             None if self.structural.contains(text) => {}
             None => {
+                self.state.damage.remove(text);
                 if let Some(seen) = self.state.objects.get_mut(text) {
                     seen.pinned = Some(found);
                 }
