@@ -94,8 +94,11 @@ impl Factor {
     /// `out += self · input`, word by word. A last odd byte of `input` counts as a word with a zero behind it.
     pub fn add_to(&self, out: &mut [u8], input: &[u8]) {
         let at = |table: &[u16; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or_default();
-        let (mut out, mut input) = (out.chunks_exact_mut(8), input.chunks_exact(8));
-        for (out, input) in (&mut out).zip(&mut input) {
+        // The last slice of a file may be shorter than what it is added to.
+        let eights = out.len().min(input.len()) / 8 * 8;
+        let (out, out_rest) = out.split_at_mut(eights);
+        let (input, rest) = input.split_at(eights);
+        for (out, input) in out.chunks_exact_mut(8).zip(input.chunks_exact(8)) {
             if let (&mut [a, b, c, d, e, f, g, h], &[i, j, k, l, m, n, o, p]) = (&mut *out, input) {
                 let now = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
                 let words = [at(&self.low, i) ^ at(&self.high, j), at(&self.low, k) ^ at(&self.high, l)];
@@ -105,8 +108,7 @@ impl Factor {
                 out.copy_from_slice(&(now ^ (w0 | w1 << 16 | w2 << 32 | w3 << 48)).to_le_bytes());
             }
         }
-        let rest = input.remainder();
-        for (out, input) in out.into_remainder().chunks_mut(2).zip(rest.chunks(2)) {
+        for (out, input) in out_rest.chunks_mut(2).zip(rest.chunks(2)) {
             let low = input.first().copied().unwrap_or_default();
             let high = input.get(1).copied().unwrap_or_default();
             let word = (at(&self.low, low) ^ at(&self.high, high)).to_le_bytes();
@@ -130,6 +132,10 @@ mod tests {
             field.factor(a).add_to(&mut out, &bytes);
             assert_eq!(u16::from_le_bytes([out[0], out[1]]), field.mul(a, 0x0201));
             assert_eq!(u16::from_le_bytes([out[8], out[9]]), field.mul(a, 9));
+            let mut longer = [0; 32];
+            field.factor(a).add_to(&mut longer, &bytes);
+            assert_eq!(longer[..10], out);
+            assert_eq!(longer[10..], [0; 22]);
         }
         assert_eq!(field.mul(0x8000, 2), 0x100B);
         assert_eq!(field.bases(4), [2, 4, 16, 128]);
