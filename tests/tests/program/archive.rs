@@ -1,6 +1,7 @@
 //! Archives on other machines: a real `sshd` and a real S3 server, reached, lost, lied to, and restored from.
 
 use havun_tests::{Machine, S3Server, Sshd, tree_difference};
+use rusqlite::Connection;
 use serde_json::Value;
 use std::{
     fs,
@@ -124,11 +125,14 @@ fn an_archive_that_is_away_is_caught_up_later_and_delays_no_other() {
     assert!(machine.call(&["health"]).ended(4).stdout.contains("archive push --store box"));
     machine.call(&["archive", "push", "--store", "box"]).ended(10);
     server.start_again();
-    let pushed = machine.json(&["archive", "push"]).ended(0).json();
-    assert!(
-        pushed["pushed"].as_array().unwrap().iter().any(|p| p["store"] == "box" && p["objects_copied"].as_u64() > Some(0)),
-        "{pushed:#}"
-    );
+    // Nothing is due, and the pause is not over; then it is.
+    assert!(machine.json(&["run", "--due"]).ended(0).json().get("retried").is_none());
+    let audit = Connection::open(machine.at("state/audit.db")).unwrap();
+    assert_eq!(audit.execute("UPDATE replication_queue SET next_try = '2001-01-01T00:00:00.000000Z'", []), Ok(1));
+    let retried = machine.json(&["run", "--due"]).ended(0).json();
+    assert_eq!((&retried["retried"][0]["store"], &retried["retried"][0]["state"]), (&"box".into(), &"stored".into()), "{retried:#}");
+    assert!(retried["retried"][0]["objects_copied"].as_u64() > Some(0), "{retried:#}");
+    assert_eq!(audit.query_row("SELECT count(*) FROM replication_queue", [], |row| row.get::<_, i64>(0)), Ok(0));
     machine.call(&["health"]).ended(0);
     assert!(machine.call(&["logs"]).ended(0).stdout.contains("replicate"));
     fs::remove_dir_all(machine.at("local")).unwrap();
@@ -211,4 +215,40 @@ fn a_lost_vault_is_never_begun_anew_while_its_archive_is_away() {
     machine.call(&["run"]).ended(0);
     let list = machine.json(&["list", "--store", "local"]).ended(0).json();
     assert_eq!(list["projects"][0]["stores"][0]["snapshots"].as_array().unwrap().len(), 2, "{list:#}");
+}
+
+#[test]
+fn a_locked_bucket_keeps_what_it_has_and_a_check_says_so() {
+    let bucket = S3Server::shared();
+    bucket.make_bucket("locked-up", true);
+    let store = format!(
+        "[stores.bucket]\ntier = \"archive\"\nkind = \"s3\"\nendpoint = \"{}\"\nbucket = \"locked-up\"\n\
+         access_key_id = {{ file = \"s3-id\" }}\nsecret_access_key = {{ file = \"s3-secret\" }}\nobject_lock = \"governance\"\n",
+        bucket.endpoint()
+    );
+    let (machine, root) = machine("\"local\", \"bucket\"", &store);
+    machine.call(&["run"]).ended(0);
+    machine.call(&["run"]).ended(0);
+    machine.call(&["health"]).ended(0);
+    let checked = machine.json(&["store", "check", "bucket", "--measure", "1"]).ended(0).json();
+    let delete = checked["enforcement"].as_array().unwrap().iter().find(|a| a["attempt"] == "delete").unwrap();
+    assert_eq!((&checked["passed"], &delete["outcome"]), (&true.into(), &"enforced".into()), "{checked:#}");
+    assert!(!checked["leftovers"].as_array().unwrap().is_empty(), "{checked:#}");
+    use_escrow_key(&machine);
+    restores_from(&machine, &root, "bucket");
+}
+
+#[test]
+fn a_check_tries_a_store_and_leaves_nothing_behind() {
+    let mut server = Sshd::start(&[]);
+    let (machine, _) = machine("\"local\", \"box\"", &sftp(&server, ""));
+    for name in ["local", "box"] {
+        let checked = machine.json(&["store", "check", name, "--measure", "1"]).ended(0).json();
+        assert_eq!((&checked["passed"], &checked["level"]), (&true.into(), &"by convention".into()), "{checked:#}");
+        assert!(checked["leftovers"].as_array().unwrap().is_empty() && checked["measured"].is_object(), "{checked:#}");
+    }
+    assert!(machine.call(&["store", "list"]).ended(0).stdout.contains("sftp://"));
+    machine.call(&["store", "check", "bax"]).ended(2);
+    server.kill();
+    machine.call(&["store", "check", "box"]).ended(10);
 }
