@@ -14,7 +14,7 @@ use crate::{
     storage,
 };
 use havun_model::{ProjectName, StoreName};
-use havun_vault::{Lag, ReplicaAudit, StoredSnapshot, Vault, audit_replica, replica_lag};
+use havun_vault::{Lag, ReplicaAudit, StoredSnapshot, Vault, audit_replica, replica_lag, scrub_status};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -239,6 +239,7 @@ impl Check<'_> {
             other => other?,
         };
         found.reachable = true;
+        self.scrubs(name, &vault);
         found.free_bytes = store.store.free_bytes().map_err(failed)?;
         let objects = store.store.list("epochs").map_err(failed)?;
         if is_primary {
@@ -329,6 +330,29 @@ impl Check<'_> {
                 Some(name),
                 format!("{} objects of the last copy are not there (any more); the next copy sends them again", audit.undone.len()),
             );
+        }
+    }
+
+    /// What scrubs found that nobody has repaired, and whether they keep up with the store's term.
+    fn scrubs(&mut self, name: &StoreName, vault: &Vault) {
+        let (cx, project) = (self.cx, self.project);
+        let Some(config) = cx.config.stores.get(name) else { return };
+        let state = cx.config.host.state_dir.join("scrub").join(name.as_str()).join(format!("{}.json", project.name));
+        let Some(status) = scrub_status(&state, &vault.info().vault_id) else {
+            return self.note(Some(name), "no scrub has read it yet".to_owned());
+        };
+        if !status.damage.is_empty() {
+            let objects = status.damage.iter().take(NAMED).map(|d| format!("{}: {} (since {})", d.object, d.what, d.found_at)).collect();
+            self.problem(
+                Some(name),
+                format!("{} damaged objects", status.damage.len()),
+                "`havun-backup repair` mends them from another store",
+                objects,
+            );
+        }
+        if let Some(oldest) = status.oldest.filter(|oldest| config.scrub.keep_until(*oldest, &cx.zone()) < cx.now()) {
+            let what = format!("some of it was not read since {oldest}; `scrub` in [stores.{name}] asks for every {}", config.scrub);
+            self.problem(Some(name), what, "run `havun-backup scrub` more often, or all of it at once", Vec::new());
         }
     }
 
