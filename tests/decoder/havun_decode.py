@@ -163,6 +163,17 @@ class Vault:
                 return plain
         raise Damaged("no key of the vault opens it")
 
+    def moved(self, epoch):
+        """What became of packs that are gone; a damaged record says nothing."""
+        for where, path in self.objects("moved"):
+            data = read(path)
+            if where == epoch and sha256(data) == os.path.basename(path):
+                yield json.loads(data)
+
+    def holds(self):
+        folder = os.path.join(self.folder, "holds")
+        return [os.path.join(folder, name) for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
+
     def snapshots(self):
         """(id, snapshot) of every snapshot, oldest first."""
         found = []
@@ -247,12 +258,30 @@ class Chunks:
 
     def unpack(self, epoch, packs):
         for pack in packs:
-            if (epoch, pack) not in self.unpacked:
-                self.unpacked.add((epoch, pack))
-                try:
-                    self.unpack_one(os.path.join(self.vault.folder, "epochs", epoch, "packs", pack[:2], pack))
-                except (Damaged, OSError) as error:
-                    self.problems.append("pack %s: %s" % (pack, error))
+            for there in self.standing_in(epoch, pack):
+                if (epoch, there) not in self.unpacked:
+                    self.unpacked.add((epoch, there))
+                    try:
+                        self.unpack_one(self.path(epoch, there))
+                    except (Damaged, OSError) as error:
+                        self.problems.append("pack %s: %s" % (there, error))
+
+    def path(self, epoch, pack):
+        return os.path.join(self.vault.folder, "epochs", epoch, "packs", pack[:2], pack)
+
+    def standing_in(self, epoch, pack):
+        """The pack, or where it is not there those that its chunks went to or came from. Whether that is all that is
+        needed is seen when chunks are asked for."""
+        if os.path.exists(self.path(epoch, pack)):
+            return [pack]
+        related, before = {pack}, 0
+        while len(related) != before:
+            before = len(related)
+            for record in self.vault.moved(epoch):
+                both = set(record["from"]) | set(record["to"])
+                related |= both if both & related else set()
+        there = sorted(other for other in related if os.path.exists(self.path(epoch, other)))
+        return there or [pack]
 
     def unpack_one(self, path):
         plain = self.vault.plain(path, "pack")
@@ -430,10 +459,16 @@ def check_objects(vault, problems):
             check_index(vault, epoch, path, tocs)
         except (Damaged, struct.error) as error:
             problems.append("%s: %s" % (path, error))
-    for _, path in vault.objects("marks"):
+    for path in [path for kind in ("marks", "moved") for _, path in vault.objects(kind)]:
         count += 1
         if sha256(read(path)) != os.path.basename(path):
             problems.append("%s: its SHA-256 is another" % path)
+    for path in vault.holds():
+        count += 1
+        try:
+            json.loads(run(["zstd", "-dc"], vault.plain(path, "hold")))
+        except (Damaged, ValueError) as error:
+            problems.append("%s: %s" % (path, error))
     return count
 
 

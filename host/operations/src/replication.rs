@@ -18,7 +18,7 @@ use crate::{
     run::StoreState,
 };
 use havun_model::{ProjectName, SnapshotId, StoreName, retention::Verdict};
-use havun_vault::{ReplicateOptions, ReplicationReport, Vault, VaultError, replica_lag, replicate};
+use havun_vault::{PruneOptions, ReplicateOptions, ReplicationReport, Vault, VaultError, replica_lag, replicate};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::{collections::BTreeSet, thread};
@@ -346,7 +346,7 @@ fn thin_spool(cx: &Context, project: &ProjectConfig, vault: &Vault, states: &[St
     let Some((_, older)) = snapshots.split_last() else { return Ok(()) };
     let verdict = |id: SnapshotId| Verdict { id, keep: false, reason: "every store of the project has it".to_owned() };
     let verdicts: Vec<Verdict> = older.iter().map(|stored| verdict(stored.id)).collect();
-    let plan = vault.plan_cleanup(&verdicts, cx.now()).map_err(failed)?;
+    let plan = vault.plan_cleanup(&verdicts, cx.now(), &PruneOptions { repack: false, ..PruneOptions::default() }).map_err(failed)?;
     vault.execute_cleanup(plan, &cx.holder("run"), false).map_err(failed)?;
     Ok(())
 }

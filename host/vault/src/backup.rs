@@ -17,6 +17,7 @@ use crate::{
     error::VaultError,
     keys::Recipient,
     known::{Known, SharedLease},
+    lease::{self, LeaseWait},
     manifest::ManifestWriter,
     open::{Profile, Vault, at},
     pack::PackKind,
@@ -55,6 +56,8 @@ pub struct BackupOptions {
     pub force_lease: bool,
     /// Who takes the lease, for people.
     pub holder: String,
+    /// How long to wait for a clean-up that holds it.
+    pub lease_wait: LeaseWait,
     /// Stops the session.
     pub cancel: Cancel,
     /// Takes progress.
@@ -156,7 +159,8 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Locked`]; the store's.
     pub fn begin_backup(&self, options: BackupOptions) -> Result<BackupSession<'_>, VaultError> {
-        let lease: SharedLease = Arc::from(self.store.lease(&options.holder, options.force_lease).map_err(|e| at(&*self.store, e))?);
+        let lease: SharedLease =
+            Arc::from(lease::take(&*self.store, &options.holder, options.force_lease, &options.lease_wait, &options.cancel)?);
         self.store.remove_stale_uploads(STALE_UPLOAD).map_err(|e| at(&*self.store, e))?;
         let epoch = epoch_of(options.now);
         let key = match self.epoch_key(&epoch)? {

@@ -4,12 +4,13 @@
 use crate::{
     error::VaultError,
     layout::{self, ObjectKind},
+    lease::LeaseWait,
     open::{FORMAT, Vault, at, publish, random},
     snapshots::StoredSnapshot,
     store::Listed,
 };
 use havun_model::{
-    SnapshotId,
+    Cancel, SnapshotId,
     holds::{Hold, HoldObject, HoldRecord, HoldScope, Release},
 };
 use jiff::Timestamp;
@@ -150,7 +151,7 @@ impl Vault {
         let object = HoldObject { format: FORMAT, vault_id: self.info.vault_id.clone(), record };
         let json = serde_json::to_vec(&object).map_err(|e| internal(e.to_string()))?;
         let plain = zstd::bulk::compress(&json, 3).map_err(|e| internal(e.to_string()))?;
-        let lease = self.store.lease(holder, false).map_err(|e| at(&*self.store, e))?;
+        let lease = crate::lease::take(&*self.store, holder, false, &LeaseWait::default(), &Cancel::default())?;
         let key = self.hold_key()?;
         let stored = self.seal_object(key.as_deref(), ObjectKind::Hold, plain)?;
         let name = layout::hold(at_time, &hex::encode(Sha256::digest(&stored)));

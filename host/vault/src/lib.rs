@@ -51,6 +51,7 @@ mod entries;
 mod error;
 mod holds;
 mod known;
+mod lease;
 mod moved;
 mod open;
 pub mod par2;
@@ -73,10 +74,11 @@ pub use entries::{Contents, Entries};
 pub use entry::{Entry, EntryKind};
 pub use error::VaultError;
 pub use holds::{DamagedHold, Holds, StoredHold};
+pub use lease::LeaseWait;
 pub use moved::{Moved, MovedRecord};
 pub use open::{Chunking, Encryption, FORMAT, NewVault, Profile, Vault, VaultInfo};
 pub use progress::{NoProgress, Progress};
-pub use prune::{CleanupPlan, CleanupReport, GRACE_SECS, PlannedRemoval};
+pub use prune::{CleanupPlan, CleanupReport, ExpiredEpoch, ExpiryPlan, GRACE_SECS, PlannedRemoval, PruneOptions};
 pub use repair::{RepairOptions, RepairOutcome, RepairReport, RepairRow, repair, repair_store};
 pub use replicate::{
     Lag, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, audit_replica, replica_lag, replica_objects, replicate,

@@ -99,11 +99,8 @@ type NeededBy = BTreeMap<SnapshotId, BTreeSet<PackId>>;
 
 fn needed_packs(loaded: &EpochIndex, moved: &Moved, snapshots: &[&StoredSnapshot]) -> NeededBy {
     let whole = |id: &PackId| loaded.is_whole(id);
-    let of = |stored: &StoredSnapshot| -> BTreeSet<PackId> {
-        let packs = stored.snapshot.packs.iter();
-        // A pack that nothing stands in for is needed itself, and missing.
-        packs.flat_map(|id| moved.standing_in(&stored.id, id, &whole).unwrap_or_else(|| BTreeSet::from([*id]))).collect()
-    };
+    // A pack that was moved counts no more, though it is still there for a while.
+    let of = |stored: &StoredSnapshot| moved.newest(&stored.id, &stored.snapshot.packs, &whole);
     snapshots.iter().map(|stored| (stored.id, of(stored))).collect()
 }
 

@@ -9,7 +9,7 @@ use havun_vault::{
     NoProgress, Vault, VaultError, VerifyOptions, replicate,
     store::{Fault, FaultPlan, FaultStore, MemoryStore, Store},
 };
-use kit::{Bench, noise, now};
+use kit::{Bench, noise, now, prune_options};
 use std::{fs, path::Path, sync::Arc};
 
 /// A vault with two snapshots and a tree that has changed since.
@@ -163,22 +163,27 @@ fn a_clean_up_stopped_at_any_call_leaves_every_kept_snapshot_whole() {
     // Two clean-ups, the second after the grace: the first marks, the second deletes.
     let clean_up = |vault: &Vault| -> Result<(), VaultError> {
         for day in [0, 3] {
-            let plan = vault.plan_cleanup(&verdicts(vault)?, now(2 + 24 * day))?;
+            let plan = vault.plan_cleanup(&verdicts(vault)?, now(2 + 24 * day), &prune_options())?;
             vault.execute_cleanup(plan, "test", false)?;
         }
         Ok(())
     };
     let clean = scene.attempt(FaultPlan::none());
-    let before = packs(clean.store.inner());
+    let names = |store: &dyn Store| store.list("epochs").unwrap().into_iter().map(|l| l.name).collect::<Vec<_>>();
+    let before = names(clean.store.inner());
     clean_up(&clean.open().unwrap()).unwrap();
-    assert!(packs(clean.store.inner()) < before, "the clean-up deletes packs");
+    let after = names(clean.store.inner());
+    let deleted = before.iter().filter(|n| n.as_str().contains("/packs/") && !after.contains(n)).count();
+    assert!(deleted > 0, "the clean-up deletes packs");
+    assert!(after.iter().any(|n| n.as_str().contains("/moved/")), "and repacks some");
     assert_eq!(ids(&clean.open().unwrap()), scene.committed[1..]);
     let calls = clean.store.calls();
     for fault in [Fault::Crash, Fault::CrashAfter] {
         for call in 0..calls {
             let attempt = scene.attempt(FaultPlan::at(call, fault));
+            // A crash in a read that is passed over (an index object) may end a clean-up without an error.
             let outcome = attempt.open().and_then(|vault| clean_up(&vault));
-            assert!(outcome.is_err() || !attempt.store.has_crashed());
+            assert!(outcome.is_ok() || attempt.store.has_crashed());
             for keep in [false, true] {
                 let what = format!("{fault:?} at call {call}, un-fsynced writes kept: {keep}");
                 let (_, store) = attempt.after(keep);

@@ -9,7 +9,10 @@ use common::{
     golden::{self, Golden, VAULTS},
     listing, local, new_vault, tree,
 };
-use havun_model::retention::Verdict;
+use havun_model::{
+    holds::{Hold, HoldScope},
+    retention::Verdict,
+};
 use havun_vault::{keys::Identity, store::Store as _};
 use std::{
     fs,
@@ -71,9 +74,29 @@ fn it_reads_what_this_version_writes() {
             let verdicts = vault.snapshots().unwrap().snapshots.into_iter();
             let verdicts: Vec<_> =
                 verdicts.map(|s| Verdict { id: s.id, keep: s.id == second.stored.id, reason: "older".to_owned() }).collect();
-            let plan = vault.plan_cleanup(&verdicts, common::day(day)).unwrap();
+            let options = havun_vault::PruneOptions { waste_percent: 1, total_percent: 0, min_waste_bytes: 0, ..Default::default() };
+            let plan = vault.plan_cleanup(&verdicts, common::day(day), &options).unwrap();
+            assert_eq!(plan.repack.is_empty(), day == 5, "{plan:?}");
             vault.execute_cleanup(plan, "the tests", false).unwrap();
         }
+        let hold = Hold {
+            id: String::new(),
+            created: common::day(6),
+            by: "a test".to_owned(),
+            reason: "to be read".to_owned(),
+            scope: HoldScope::All,
+        };
+        vault.add_hold(hold, "the tests").unwrap();
+        // What the clean-ups left names packs that are gone; their chunks were moved.
+        let (target, listing) = (place.path().join("moved"), run.expected());
+        let identity_file = identities.last().map(|identity| {
+            let path = place.path().join("early-identity.txt");
+            fs::write(&path, identity.file_text("a test").as_bytes()).unwrap();
+            path
+        });
+        let restored = decode_folder(&folder, identity_file.as_deref(), &["restore", target.to_str().unwrap()]);
+        assert!(restored.status.success(), "{}", text(&restored.stderr));
+        listing::assert_same(&listing::scan(&target, ""), &listing, true);
         run.number = 100;
         let last = run.backup(&vault).unwrap();
         assert_ne!(last.stored.snapshot.epoch, second.stored.snapshot.epoch);

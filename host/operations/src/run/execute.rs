@@ -94,6 +94,7 @@ fn back_up(
         level: LEVEL,
         force_lease: options.force,
         holder: cx.holder("run"),
+        lease_wait: Default::default(),
         cancel: cx.cancel.clone(),
         progress: cx.progress(),
     };

@@ -100,6 +100,7 @@ impl Run<'_> {
             level: 3,
             force_lease: false,
             holder: "the tests".to_owned(),
+            lease_wait: Default::default(),
             cancel: Cancel::default(),
             progress: Arc::new(NoProgress),
         }

@@ -4,8 +4,8 @@
 
 use havun_model::{BackupPlan, Cancel, Digest, ItemName, Outcome, ProjectName, RetentionRecord, Snapshot, SnapshotStrategy, TreeItem};
 use havun_vault::{
-    BackupOptions, Committed, NewVault, NoProgress, ReplicateOptions, SnapshotDraft, StreamError, StreamProfile, TreeSummary, Vault,
-    VaultError,
+    BackupOptions, Committed, LeaseWait, NewVault, NoProgress, PruneOptions, ReplicateOptions, SnapshotDraft, StreamError, StreamProfile,
+    TreeSummary, Vault, VaultError,
     keys::Identity,
     store::{Lease, Listed, ObjectName, Promises, Store, StoreError, Upload},
 };
@@ -47,6 +47,7 @@ impl Bench {
             level: 3,
             force_lease: false,
             holder: "test".to_owned(),
+            lease_wait: LeaseWait { up_to: Duration::ZERO, ..LeaseWait::default() },
             cancel: Cancel::default(),
             progress: Arc::new(NoProgress),
         }
@@ -99,6 +100,11 @@ pub fn draft(hour: i64) -> SnapshotDraft {
         program: "0.1.0".to_owned(),
         ended_at: now(hour),
     }
+}
+
+/// Every pack with some waste is repacked, and nothing waits.
+pub fn prune_options() -> PruneOptions {
+    PruneOptions { total_percent: 0, min_waste_bytes: 0, sleeper: Arc::new(|_: Duration| {}), ..PruneOptions::default() }
 }
 
 /// Path and content of every regular file of a snapshot.
