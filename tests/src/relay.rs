@@ -32,6 +32,8 @@ struct Link {
 struct State {
     cut: bool,
     hung: bool,
+    /// What to do when clients have sent so many bytes.
+    hook: Option<(u64, Box<dyn FnOnce() + Send>)>,
     /// Of the connections that are open.
     sockets: Vec<TcpStream>,
 }
@@ -82,6 +84,16 @@ impl Relay {
         let mut state = self.link.state();
         (state.cut, state.hung) = (false, false);
         self.link.changed.notify_all();
+    }
+
+    /// Does `action` once, as soon as clients have sent `bytes` in all.
+    pub fn at_up_bytes(&self, bytes: u64, action: impl FnOnce() + Send + 'static) {
+        self.link.state().hook = Some((bytes, Box::new(action)));
+    }
+
+    /// Forgets what was to be done.
+    pub fn forget(&self) {
+        self.link.state().hook = None;
     }
 
     /// Bytes that clients have sent so far.
@@ -157,7 +169,11 @@ impl Link {
         while let Ok(count) = from.read(&mut bytes) {
             let Some(read) = bytes.get(..count).filter(|read| !read.is_empty()) else { break };
             if up {
-                self.up_bytes.fetch_add(count as u64, Ordering::SeqCst);
+                let sent = self.up_bytes.fetch_add(count as u64, Ordering::SeqCst) + count as u64;
+                let due = self.state().hook.take_if(|(bytes, _)| *bytes <= sent);
+                if let Some((_, action)) = due {
+                    action();
+                }
             }
             if queue.send((Instant::now() + self.one_way, read.to_vec())).is_err() {
                 break;

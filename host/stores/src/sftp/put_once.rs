@@ -107,7 +107,13 @@ impl Job {
         if job.small.is_none() {
             job.feed(source, &ticket, &handle, 0, None)?;
             let shared = Arc::clone(&job.shared);
-            shared.run(async move { job.finish(&ticket, &handle, &job.target).await })?;
+            shared.run(async move {
+                let finished = job.finish(&ticket, &handle, &job.target).await;
+                if matches!(finished, Err(StoreError::ReadBack { .. })) {
+                    job.shared.suspect(&job.target);
+                }
+                finished
+            })?;
         }
         Ok(Published::New)
     }
@@ -146,11 +152,28 @@ impl Job {
         let conflict = || StoreError::Conflict { name: self.name.clone() };
         let by_hash = self.is_named_by_hash();
         if highest.seen.size == self.size {
-            // A large object whose name is its hash is not read again each time.
-            let same = by_hash && self.size > SMALL_BYTES || self.holds(link, &highest.path).await?;
+            // A large object whose name is its hash is not read again each time, only where it was found to be wrong before.
+            let trusted = by_hash && self.size > SMALL_BYTES && !self.shared.is_suspect(&highest.path);
+            let same = trusted || self.holds(link, &highest.path).await?;
+            if same {
+                self.make_durable(link, &highest.path).await?;
+            }
             return if same || by_hash { Ok(same) } else { Err(conflict()) };
         }
         if by_hash || highest.seen.size < self.size && self.begins_with(link, highest).await? { Ok(false) } else { Err(conflict()) }
+    }
+
+    /// What is there may be the work of a process that died before its fsync.
+    async fn make_durable(&self, link: &Arc<Link>, path: &str) -> Result<(), StoreError> {
+        if !link.abilities.fsync {
+            return Ok(());
+        }
+        self.shared.turn();
+        let handle = link.open(path, OpenFlags::READ).await.said(|| format!("opening {path}"))?;
+        self.shared.turn();
+        let (fsync, close) = (link.fsync(&handle), link.close(&handle));
+        fsync.await.said(|| format!("making {path} durable"))?;
+        close.await.said(|| format!("closing {path}"))
     }
 
     /// Whether a shorter file can be the beginning of this object. Of large ones the length has to do.

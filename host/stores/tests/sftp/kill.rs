@@ -1,0 +1,96 @@
+//! The server killed at random moments of an upload over a long link.
+
+use crate::kit::{Place, Relay, Sshd, options, pack, pattern, sha, store_name, vault};
+use havun_stores::sftp::SftpRoot;
+use havun_vault::store::{ObjectName, Store, StoreError};
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+const PACKS: usize = 5;
+const PACK_BYTES: usize = 4 << 20;
+const CONNECTIONS: usize = 4;
+const KILLS: u64 = 10;
+
+type Packs = Vec<(ObjectName, Vec<u8>)>;
+
+fn upload(root: &SftpRoot, packs: &Packs) -> Vec<Result<(), StoreError>> {
+    let (store, next) = (vault(root), AtomicUsize::new(0));
+    let work = || {
+        let mut results = Vec::new();
+        while let Some((name, bytes)) = packs.get(next.fetch_add(1, Ordering::SeqCst)) {
+            results.push(store.put(name, &bytes.as_slice(), &sha(bytes)).map(drop));
+        }
+        results
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// Every file under a final name is whole.
+fn assert_whole(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_whole(&path);
+        } else {
+            let found = hex::encode(Sha256::digest(fs::read(&path).unwrap()));
+            assert_eq!(path.file_name().unwrap().to_str().unwrap(), found);
+        }
+    }
+}
+
+fn kills_at_random_moments(one_way: Duration, seed: u64) {
+    let place = Place::start(&["ForceCommand internal-sftp"]);
+    let spool = place.spool;
+    let sshd = Arc::new(Mutex::new(place.sshd));
+    let lock = || sshd.lock().unwrap();
+    let relay = Relay::start(lock().port(), one_way);
+    let root = |sshd: &Sshd| SftpRoot::new(options(sshd, relay.port(), spool.path())).unwrap();
+    root(&lock()).prepare(&store_name()).unwrap();
+    let store = lock().store();
+    let mut failed = 0;
+    for kill in 0..KILLS {
+        let packs: Packs =
+            (0..PACKS as u64).map(|n| pattern(seed + kill * 100 + n, PACK_BYTES)).map(|bytes| (pack(&bytes), bytes)).collect();
+        let root = root(&lock());
+        let total = (PACKS * PACK_BYTES) as u64;
+        let at = u64::from_le_bytes(pattern(seed + kill, 8).try_into().unwrap()) % total;
+        let before = relay.up_bytes();
+        let server = Arc::clone(&sshd);
+        relay.at_up_bytes(before + at, move || server.lock().unwrap().kill());
+        let errors = upload(&root, &packs).into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        relay.forget();
+        assert!(errors.iter().all(StoreError::is_transient), "{errors:?}");
+        failed += usize::from(!errors.is_empty());
+        assert_whole(&store.join("shop/epochs"));
+        lock().start_again();
+        let after = upload(&SftpRoot::new(options(&lock(), relay.port(), spool.path())).unwrap(), &packs);
+        assert!(after.iter().all(Result::is_ok), "{after:?}");
+        let again = (relay.up_bytes() - before).saturating_sub(total);
+        assert!(again < (CONNECTIONS * PACK_BYTES) as u64, "{again} bytes were sent again");
+        assert_whole(&store.join("shop/epochs"));
+        assert_eq!(vault(&root).list("epochs").unwrap().len(), PACKS);
+        fs::remove_dir_all(store.join("shop/epochs")).unwrap();
+    }
+    assert!(failed > 5, "only {failed} of {KILLS} kills met an upload");
+}
+
+#[test]
+fn a_server_killed_at_ten_moments_over_20_ms_loses_nothing() {
+    kills_at_random_moments(Duration::from_millis(10), 1000);
+}
+
+#[test]
+fn a_server_killed_at_ten_moments_over_50_ms_loses_nothing() {
+    kills_at_random_moments(Duration::from_millis(25), 2000);
+}
