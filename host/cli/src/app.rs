@@ -93,6 +93,8 @@ fn execute(app: &App, command: &Command) -> Result<u8, CliError> {
         Command::Status(args) => commands::status::execute(app, args),
         Command::Report(args) => commands::status::execute_report(app, args),
         Command::Store(args) => commands::store::execute(app, args),
+        Command::Scrub(args) => commands::scrub::execute(app, args),
+        Command::Repair(args) => commands::scrub::execute_repair(app, args),
         Command::Hold(args) => commands::hold::execute(app, args),
         Command::Logs(args) => commands::logs::execute(app, args),
         Command::Config(args) => commands::config::execute(app, args),

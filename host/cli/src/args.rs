@@ -73,6 +73,8 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     Report(commands::status::ReportArgs),
     Store(commands::store::StoreArgs),
+    Scrub(commands::scrub::ScrubArgs),
+    Repair(commands::scrub::RepairArgs),
     Hold(commands::hold::HoldArgs),
     Logs(commands::logs::LogsArgs),
     Config(commands::config::ConfigArgs),

@@ -15,7 +15,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "init",
     "run",
     "list",
@@ -29,6 +29,8 @@ const COMMANDS: [&str; 19] = [
     "status",
     "report",
     "store",
+    "scrub",
+    "repair",
     "hold",
     "logs",
     "config",

@@ -16,6 +16,7 @@ use havun_plugin_runtime::Runtime;
 use havun_vault::{
     Progress, ReplicateOptions,
     keys::{Identity, Recipient},
+    store::Store,
 };
 use jiff::{Timestamp, tz::TimeZone};
 use std::{
@@ -53,6 +54,9 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// Waits, before something is tried again.
 pub type Sleeper = Arc<dyn Fn(Duration) + Send + Sync>;
 
+/// Puts a decorator around a store.
+pub type Through = Arc<dyn Fn(&StoreName, Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>;
+
 /// What every operation is given. One for each process.
 pub struct Context {
     /// The configuration, checked.
@@ -67,6 +71,7 @@ pub struct Context {
     pub lock_wait: Duration,
     /// Who started it, for the audit database: `operator` unless said.
     pub started_by: String,
+    through: Option<Through>,
     clock: Clock,
     pub(crate) remotes: Remotes,
     runtime: OnceLock<Runtime>,
@@ -83,6 +88,7 @@ impl Context {
             sleeper: Arc::new(std::thread::sleep),
             lock_wait: Duration::from_secs(15),
             started_by: "operator".to_owned(),
+            through: None,
             clock: Arc::new(Timestamp::now),
             remotes: Remotes::default(),
             runtime: OnceLock::new(),
@@ -95,6 +101,18 @@ impl Context {
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// With every store seen through another one: for tests that count calls or let them fail.
+    #[must_use]
+    pub fn with_stores_through(mut self, through: Through) -> Self {
+        self.through = Some(through);
+        self
+    }
+
+    /// A store as operations see it.
+    pub(crate) fn seen(&self, name: &StoreName, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        self.through.as_ref().map_or_else(|| Arc::clone(&store), |through| through(name, Arc::clone(&store)))
     }
 
     /// With another way to wait.

@@ -30,6 +30,7 @@ pub mod report;
 pub mod restore;
 pub mod run;
 pub mod schedule;
+pub mod scrub;
 pub mod selection;
 pub mod storage;
 pub mod stores;

@@ -117,7 +117,7 @@ pub fn open_store(cx: &Context, project: &ProjectName, name: &StoreName) -> Resu
         name: name.to_string(),
         nearest: nearest(name.as_str(), cx.config.stores.keys().map(StoreName::as_str)),
     })?;
-    Ok(OpenStore { name: name.clone(), tier: config.tier, store: connect(cx, config, project)? })
+    Ok(OpenStore { name: name.clone(), tier: config.tier, store: cx.seen(name, connect(cx, config, project)?) })
 }
 
 /// The spool is a folder of the program's own: it is made when it is missing, and holds nothing that is nowhere else for

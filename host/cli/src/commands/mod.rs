@@ -15,6 +15,7 @@ pub mod man;
 pub mod recover;
 pub mod restore;
 pub mod run;
+pub mod scrub;
 pub mod status;
 pub mod store;
 pub mod verify;

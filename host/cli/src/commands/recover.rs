@@ -85,8 +85,12 @@ fn from_address(app: &App, args: &RecoverArgs) -> Result<u8, CliError> {
     let login = SshLogin { host_key: args.with.host_key.clone(), identity: args.with.ssh_identity.clone(), agent: args.with.ssh_agent };
     let address = StoreAddress::parse(&args.store, &login).map_err(RecoverError::from)?;
     let place = place(app, args)?;
-    let (store, config) = recover::archive_config(&address, &place)?;
-    let cx = app.context_of(config);
+    let (mut store, config) = recover::archive_config(&address, &place, None)?;
+    let mut cx = app.context_of(config);
+    if let Some(name) = recover::own_name(&cx, &store)? {
+        let (named, config) = recover::archive_config(&address, &place, Some(name))?;
+        (store, cx) = (named, app.context_of(config));
+    }
     let survey = recover::survey(&cx, &store, &args.with.project)?;
     app.screen.pause();
     let mut recovery = Recovery::new(&survey, place.config.clone());

@@ -17,7 +17,7 @@ pub use address::{AddressError, SshLogin, StoreAddress};
 pub use establish::{Established, establish};
 pub use history::rebuild_history;
 pub use propose::{Place, archive_config};
-pub use survey::{FoundProject, FoundVault, Survey, survey};
+pub use survey::{FoundProject, FoundVault, Survey, own_name, survey};
 
 use crate::{
     config::ConfigError,

@@ -26,12 +26,12 @@ pub struct Place {
 /// The name of the hot store that is proposed.
 const HOT: &str = "local";
 
-/// The archive's name, and a configuration that knows nothing but it and the key.
+/// The archive's name (`name` where that is known already), and a configuration that knows nothing but it and the key.
 ///
 /// # Errors
 /// [`RecoverError::Folder`], [`RecoverError::Config`].
-pub fn archive_config(address: &StoreAddress, place: &Place) -> Result<(StoreName, Config), RecoverError> {
-    let name = archive_name(address)?;
+pub fn archive_config(address: &StoreAddress, place: &Place, name: Option<StoreName>) -> Result<(StoreName, Config), RecoverError> {
+    let name = name.map_or_else(|| archive_name(address), Ok)?;
     let text = json!({
         "host": { "state_dir": place.state_dir },
         "keys": { "identity": { "file": place.identity } },

@@ -11,7 +11,10 @@ use crate::{
     report::Failure,
 };
 use havun_model::{ProjectName, StoreName};
-use havun_vault::{Damage, StoredSnapshot, Vault, layout, store::LocalRoot};
+use havun_vault::{
+    Damage, StoredSnapshot, Vault, layout,
+    store::{LocalRoot, StoreError},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -67,6 +70,20 @@ pub struct FoundProject {
     /// Why it could not be opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// The name that a store on another machine gives itself, where it is not `name`.
+///
+/// # Errors
+/// The store's.
+pub fn own_name(cx: &Context, name: &StoreName) -> Result<Option<StoreName>, OperationError> {
+    let Some(config) = cx.config.stores.get(name) else { return Ok(None) };
+    let Some(root) = remote::root(cx, config, None)? else { return Ok(None) };
+    match root.check(name) {
+        Err(StoreError::WrongMarker { found, .. }) => Ok(found.split_whitespace().next().and_then(|found| StoreName::new(found).ok())),
+        Err(source) => Err(OperationError::Store { store: name.clone(), source }),
+        Ok(()) => Ok(None),
+    }
 }
 
 /// Opens every vault of `store`, or those of `projects`. Writes nothing.
