@@ -11,3 +11,4 @@ mod laravel;
 mod nodejs;
 mod package;
 mod recovery;
+mod repair;

@@ -1,6 +1,6 @@
 //! Disaster recovery as `docs/operations/disaster-recovery.md` has it: the commands are taken from the page and run.
 
-use havun_tests::{Called, Machine, copy_tree, program, tree_difference};
+use havun_tests::{Called, Machine, Sshd, copy_tree, program, tree_difference};
 use std::{
     fs,
     os::unix::fs::symlink,
@@ -120,19 +120,44 @@ fn burn_down(machine: &Machine) {
 }
 
 #[test]
-fn a_lost_server_comes_back_from_the_archive_and_the_escrow_key() {
+fn a_lost_server_comes_back_from_a_disk_and_the_escrow_key() {
     let (machine, root, copy) = shop();
     burn_down(&machine);
+    let address = format!("file://{}", machine.at("archive").display());
+    the_server_comes_back(&machine, &root, &copy, &address, "");
+}
+
+#[test]
+fn a_lost_server_comes_back_over_sftp_with_the_escrow_key() {
+    let (machine, root, copy) = shop();
+    burn_down(&machine);
+    let server = Sshd::start(&[]);
+    copy_tree(&machine.at("archive"), &server.store());
+    fs::remove_dir_all(machine.at("archive")).unwrap();
+    let address = format!("sftp://{}@127.0.0.1:{}/{}", server.user(), server.port(), server.store().display());
+    let login = format!("--host-key {} --ssh-identity {}", fingerprint(&server.host_key()), server.client_key_file().display());
+    the_server_comes_back(&machine, &root, &copy, &address, &login);
+}
+
+/// As `ssh-keygen -l` says it.
+fn fingerprint(key: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("key.pub"), key).unwrap();
+    let out = Command::new("ssh-keygen").arg("-lf").arg(folder.path().join("key.pub")).output().unwrap();
+    String::from_utf8(out.stdout).unwrap().split_whitespace().nth(1).unwrap().to_owned()
+}
+
+fn the_server_comes_back(machine: &Machine, root: &Path, copy: &Path, address: &str, login: &str) {
     let new = machine.at("new");
     // `recover` writes where the system has its configuration; the test machine has its own place for all of it.
     let said = Shell::new(machine.path())
         .set("HAVUN_BACKUP_CONFIG", new.join("config.toml").display())
         .set("PROJECT", "shop")
-        .set("ADDRESS", format!("file://{}", machine.at("archive").display()))
-        .set("LOGIN", format!("--config-out {0}/config.toml --state-dir {0}/state --hot {0}/hot", new.display()))
+        .set("ADDRESS", address)
+        .set("LOGIN", format!("{login} --config-out {0}/config.toml --state-dir {0}/state --hot {0}/hot", new.display()))
         .set("ESCROW", machine.at("escrow.agekey").display())
         .follow("3.");
-    assert_eq!(tree_difference(&copy, &root, &[]), "", "{said}");
+    assert_eq!(tree_difference(copy, root, &[]), "", "{said}");
     assert!(!machine.at("escrow.agekey").exists());
     let config = fs::read_to_string(new.join("config.toml")).unwrap();
     for line in [
@@ -143,6 +168,7 @@ fn a_lost_server_comes_back_from_the_archive_and_the_escrow_key() {
         "archive = \"9y\"",
         "exclude = [\"cache/**\"]",
         "compliance = [\"belastingdienst\"]",
+        "[stores.archive]",
     ] {
         assert!(config.contains(line), "{line} is not in\n{config}");
     }
@@ -155,4 +181,31 @@ fn a_lost_server_comes_back_from_the_archive_and_the_escrow_key() {
     let logs = shell.run("havun-backup --json logs").ended(0).json();
     let recovered = logs["rows"].as_array().unwrap_or_else(|| panic!("{logs}")).iter().filter(|row| row["started_by"] == "recover");
     assert_eq!(recovered.count(), 1, "{logs}");
+    // A second recovery replaces nothing.
+    let again =
+        format!("havun-backup recover --store '{address}' {login} --identity new/keys/service.agekey --config-out new/config.toml --yes");
+    let refused = Shell::new(machine.path()).run(&again);
+    assert!(refused.status == 1 && refused.text().contains("config.toml"), "{refused:?}");
+    assert_eq!(fs::read_to_string(new.join("config.toml")).unwrap(), config);
+}
+
+#[test]
+fn one_command_recovers_and_restores_and_a_wrong_key_says_so() {
+    let (machine, root, copy) = shop();
+    burn_down(&machine);
+    let shell = Shell::new(machine.path());
+    let place = "--config-out new/config.toml --state-dir new/state --hot new/hot";
+    let wrong = format!("havun-backup recover --store file://$PWD/archive --identity wrong.agekey {place} --yes");
+    let kit = havun_vault::keys::Identity::generate();
+    havun_vault::keys::write_private_file(&machine.at("wrong.agekey"), kit.file_text("another key").as_bytes()).unwrap();
+    shell.run(&wrong).ended(12);
+    assert!(!machine.at("new").exists());
+    let init = format!("havun-backup init --from-archive file://$PWD/archive --identity escrow.agekey --restore {place} --yes");
+    shell.run(&init).ended(0);
+    assert_eq!(tree_difference(&copy, &root, &[]), "");
+    for (address, status) in [("file:///nowhere", 10), ("ftp://x/y", 2), ("sftp://u@127.0.0.1/x", 2)] {
+        let command = format!("havun-backup recover --store {address} --identity escrow.agekey --config-out other.toml --yes");
+        let refused = shell.run(&command);
+        assert_eq!(refused.status, status, "{address}: {refused:?}");
+    }
 }
