@@ -1,4 +1,5 @@
-//! Thinning the hot tier: which snapshots go, shown first, then deleted. Archives are never touched here.
+//! Thinning the hot tier: which snapshots go, shown first, then deleted. An archive is touched only where the configuration
+//! says `archive_auto_delete = true`, by the rules of `expire`.
 //!
 //! A snapshot goes from a hot store only when the retention lets it go, when an archive of the project (where it has
 //! one) surely holds it, and when it is not the only copy of something that the law wants kept. Nothing goes after a
@@ -11,6 +12,7 @@ use crate::{
     config::{ProjectConfig, Tier},
     context::{Context, new_run_id},
     error::{OperationError, exit, one_line},
+    expire::{PreparedExpiry, StoreExpiry},
     holds::AllHolds,
     project::{self, vault_error},
     report::{Failure, SCHEMA_VERSION, combined_status},
@@ -40,6 +42,7 @@ pub struct CleanupOptions {
 pub struct PreparedCleanup<'a> {
     cx: &'a Context,
     clock_is_right: bool,
+    expiry: PreparedExpiry<'a>,
     stores: Vec<(ProjectName, StoreName, Vault, CleanupPlan)>,
     outcome: CleanupOutcome,
 }
@@ -57,6 +60,8 @@ pub struct CleanupOutcome {
     pub interrupted: bool,
     /// Each hot store of each project.
     pub stores: Vec<StoreCleanup>,
+    /// Each archive of the projects whose `archive_auto_delete` is true.
+    pub archives: Vec<StoreExpiry>,
 }
 
 /// One hot store of one project.
@@ -103,7 +108,8 @@ impl CleanupOutcome {
         if self.interrupted {
             return exit::INTERRUPTED;
         }
-        combined_status(&self.stores.iter().map(|s| s.failure.as_ref().map_or(exit::OK, |f| f.exit_status)).collect::<Vec<_>>())
+        let hot = self.stores.iter().map(|s| s.failure.as_ref().map_or(exit::OK, |f| f.exit_status));
+        combined_status(&hot.chain(self.archives.iter().map(StoreExpiry::exit_status)).collect::<Vec<_>>())
     }
 }
 
@@ -113,8 +119,16 @@ impl CleanupOutcome {
 /// [`OperationError::UnknownProject`]. What is wrong with a store is in the outcome.
 pub fn prepare<'a>(cx: &'a Context, options: &CleanupOptions) -> Result<PreparedCleanup<'a>, OperationError> {
     let run_id = new_run_id(cx.now())?;
-    let outcome = CleanupOutcome { schema_version: SCHEMA_VERSION, run_id, dry_run: true, interrupted: false, stores: Vec::new() };
-    let mut prepared = PreparedCleanup { cx, clock_is_right: options.clock_is_right, stores: Vec::new(), outcome };
+    let outcome = CleanupOutcome {
+        schema_version: SCHEMA_VERSION,
+        run_id: run_id.clone(),
+        dry_run: true,
+        interrupted: false,
+        stores: Vec::new(),
+        archives: Vec::new(),
+    };
+    let expiry = PreparedExpiry::new(cx, run_id, options.clock_is_right);
+    let mut prepared = PreparedCleanup { cx, clock_is_right: options.clock_is_right, expiry, stores: Vec::new(), outcome };
     for project in project::select(cx, &options.projects)? {
         for name in &project.stores {
             if cx.config.stores.get(name).is_some_and(|store| store.tier == Tier::Hot) {
@@ -122,7 +136,12 @@ pub fn prepare<'a>(cx: &'a Context, options: &CleanupOptions) -> Result<Prepared
                 prepared.store(project, name);
             }
         }
+        // An archive is only ever shortened by itself where the configuration says so.
+        if project.retention.archive_auto_delete {
+            prepared.expiry.project(project, None, failed_run(cx, project).as_deref())?;
+        }
     }
+    prepared.outcome.archives.clone_from(&prepared.expiry.outcome().stores);
     Ok(prepared)
 }
 
@@ -146,6 +165,9 @@ impl PreparedCleanup<'_> {
             let Some(line) = self.outcome.stores.iter_mut().find(|line| line.project == project && line.store == name) else { continue };
             clean(self.cx, &self.outcome.run_id, &vault, plan, self.clock_is_right, line)?;
         }
+        let expired = self.expiry.execute_automatic()?;
+        self.outcome.interrupted |= expired.interrupted;
+        self.outcome.archives = expired.stores;
         Ok(self.outcome)
     }
 

@@ -151,6 +151,12 @@ pub enum OperationError {
         /// The holds, one line each.
         matches: Vec<String>,
     },
+    /// What was typed is not what had to be.
+    #[error("nothing was deleted: the confirmation is not `{}`", expected.as_deref().unwrap_or("…"))]
+    NotConfirmed {
+        /// The text; none where nothing is past its term, or several projects have something.
+        expected: Option<String>,
+    },
     /// A restore target with something in it.
     #[error("`{}` is not empty", path.display())]
     TargetNotEmpty {
@@ -355,6 +361,7 @@ impl OperationError {
             | Self::BadPattern { .. }
             | Self::BadDate { .. }
             | Self::BadEpoch { .. }
+            | Self::NotConfirmed { .. }
             | Self::NoHold { .. }
             | Self::AmbiguousHold { .. }
             | Self::BadTargetDatabase { .. }
@@ -389,6 +396,7 @@ impl OperationError {
             Self::Paused { .. } => "use --force to run it all the same".to_owned(),
             Self::NoSnapshot { there_are, .. } if there_are.is_empty() => "`havun-backup run` makes the first one".to_owned(),
             Self::NoSnapshot { there_are, .. } => format!("there are: {}", there_are.join("; ")),
+            Self::NotConfirmed { expected: None } => "name one project with --project; --dry-run shows what is past its term".to_owned(),
             Self::NoHold { .. } => "`havun-backup hold list` shows those that stand".to_owned(),
             Self::AmbiguousHold { matches, .. } => format!("give more digits: {}", matches.join("; ")),
             Self::AmbiguousSnapshot { matches, .. } => format!("give more digits: {}", matches.join("; ")),

@@ -14,6 +14,7 @@ pub mod config;
 pub mod context;
 pub mod databases;
 pub mod error;
+pub mod expire;
 pub mod export;
 pub mod git;
 pub mod health;

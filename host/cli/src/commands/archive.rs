@@ -3,12 +3,14 @@
 use crate::{
     app::App,
     error::CliError,
-    ui::{failure_text, format},
+    ui::{Ui, failure_text, format, table::Table},
 };
 use clap::{Args, Subcommand};
+use havun_operations::expire::{ExpireOptions, PreparedExpiry, StoreExpiry, prepare};
 use havun_operations::replication::{PushOptions, Pushed, push};
+use jiff::tz::TimeZone;
 
-/// Bring the archives up to date
+/// Bring the archives up to date, and delete from them what is past its term
 #[derive(Debug, Args)]
 pub struct ArchiveArgs {
     #[command(subcommand)]
@@ -18,6 +20,7 @@ pub struct ArchiveArgs {
 #[derive(Debug, Subcommand)]
 pub enum ArchiveCommand {
     Push(PushArgs),
+    Expire(ExpireArgs),
 }
 
 /// Copy to the other stores now what they lack
@@ -37,9 +40,36 @@ pub struct PushArgs {
     pub full: bool,
 }
 
+/// Delete from archives what is past its term: after a reason and a typed confirmation, never by itself
+///
+/// Lists what is past its term first. Held snapshots stay, and so does everything while the clock is in doubt or the term
+/// is not set. The reason and every snapshot go into the audit database before anything is deleted.
+#[derive(Debug, Args)]
+pub struct ExpireArgs {
+    /// Only this project; can be repeated
+    #[arg(long, short, value_name = "NAME")]
+    pub project: Vec<String>,
+    /// Only this store
+    #[arg(long, short, value_name = "NAME")]
+    pub store: Option<String>,
+    /// Why; asked for otherwise
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// The confirmation, for scripts: exactly the text that would have to be typed
+    #[arg(long, value_name = "TEXT", requires = "reason")]
+    pub confirm: Option<String>,
+    /// Delete although the times of the snapshots say that the clock may be wrong: you have looked at it
+    #[arg(long)]
+    pub clock_is_right: bool,
+    /// Show what is past its term, and delete nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+}
+
 pub fn execute(app: &App, args: &ArchiveArgs) -> Result<u8, CliError> {
     match &args.command {
         ArchiveCommand::Push(args) => execute_push(app, args),
+        ArchiveCommand::Expire(args) => execute_expire(app, args),
     }
 }
 
@@ -80,4 +110,78 @@ pub fn print(app: &App, pushed: &Pushed) {
     if app.ui.verbose > 0 {
         app.ui.lines(pushed.state.notes.iter().map(|note| format!("  note: {note}")));
     }
+}
+
+fn execute_expire(app: &App, args: &ExpireArgs) -> Result<u8, CliError> {
+    let cx = app.context()?;
+    let options = ExpireOptions { projects: args.project.clone(), store: args.store.clone(), clock_is_right: args.clock_is_right };
+    let prepared = prepare(&cx, &options)?;
+    app.screen.pause();
+    let zone = cx.zone();
+    prepared.outcome().stores.iter().for_each(|store| print_expiry(app.ui, store, true, &zone));
+    let nothing = prepared.outcome().stores.iter().all(|store| store.remove.is_empty());
+    if args.dry_run || nothing {
+        let why = if nothing { "Nothing is past its term." } else { "Nothing was deleted: this is a dry run." };
+        app.ui.line(why);
+        app.ui.document(prepared.outcome())?;
+        return Ok(prepared.outcome().exit_status());
+    }
+    let (reason, typed) = confirmed(app, args, &prepared)?;
+    app.screen.resume();
+    let outcome = prepared.execute(&reason, &typed)?;
+    app.screen.clear();
+    outcome.stores.iter().for_each(|store| print_expiry(app.ui, store, false, &zone));
+    if outcome.interrupted {
+        app.ui.trouble("Interrupted: not every archive was gone through.");
+    }
+    app.ui.document(&outcome)?;
+    Ok(outcome.exit_status())
+}
+
+/// The reason and what was typed.
+fn confirmed(app: &App, args: &ExpireArgs, prepared: &PreparedExpiry<'_>) -> Result<(String, String), CliError> {
+    let Some(expected) = &prepared.outcome().confirmation else {
+        return Err(CliError::Usage {
+            message: "several projects have snapshots that are past their term".to_owned(),
+            hint: "name one with --project; nothing was deleted".to_owned(),
+        });
+    };
+    let nobody = || CliError::Usage {
+        message: "nobody is there to confirm what would be deleted".to_owned(),
+        hint: format!("call it with --reason TEXT --confirm '{expected}'; nothing was deleted"),
+    };
+    let reason = match &args.reason {
+        Some(reason) => reason.clone(),
+        None => app.ui.ask("Why?")?.ok_or_else(nobody)?,
+    };
+    if reason.trim().is_empty() {
+        return Err(CliError::Usage { message: "the reason is empty".to_owned(), hint: "say who asks for it, and why".to_owned() });
+    }
+    let typed = match &args.confirm {
+        Some(text) => text.clone(),
+        None => app.ui.ask(&format!("This cannot be undone. Type: {expected}\n>"))?.ok_or_else(nobody)?,
+    };
+    Ok((reason.trim().to_owned(), typed))
+}
+
+/// What goes or went from one archive.
+pub fn print_expiry(ui: Ui, store: &StoreExpiry, dry_run: bool, zone: &TimeZone) {
+    let place = format!("{} in {}", store.project, store.store);
+    if let Some(failure) = &store.failure {
+        return ui.trouble(failure_text(failure, &format!("failed   {place}: ")));
+    }
+    if let Some(why) = &store.skipped {
+        return ui.line(format!("skipped  {place}: {why}"));
+    }
+    let verb = if dry_run { "past its term" } else { "deleted" };
+    let held = if store.held > 0 { format!(", {} held", format::count(store.held)) } else { String::new() };
+    let all = format::counted(store.snapshots, "snapshot", "snapshots");
+    ui.line(format!("{place}: {} of {all} {verb}{held}; {}", store.remove.len(), format::size(store.bytes)));
+    for epoch in &store.epochs {
+        ui.line(format!("  the whole year {}: {}", epoch.epoch, format::size(epoch.bytes)));
+    }
+    let mut table = Table::new(&["snapshot", "taken", "why"]);
+    store.remove.iter().for_each(|gone| table.row([gone.id.short(), format::time(gone.taken_at, zone), gone.reason.clone()]));
+    ui.lines(table.lines(2).into_iter().skip(usize::from(store.remove.is_empty())));
+    store.notes.iter().for_each(|note| ui.line(format!("  note: {note}")));
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     app::App,
+    commands::archive,
     error::CliError,
     ui::{Ui, failure_text, format, table::Table},
 };
@@ -9,7 +10,7 @@ use clap::Args;
 use havun_operations::cleanup::{CleanupOptions, CleanupOutcome, StoreCleanup, prepare};
 use jiff::tz::TimeZone;
 
-/// Thin the hot stores by `retention.hot`; archives are never touched
+/// Thin the hot stores by `retention.hot`; archives only where `archive_auto_delete` is true
 ///
 /// The newest good snapshots always stay. Space is freed in two steps: what nothing needs any more is marked, and deleted
 /// by a later clean-up when every run that could still need it has ended.
@@ -43,7 +44,8 @@ fn print(ui: Ui, outcome: &CleanupOutcome, zone: &TimeZone) {
     for store in &outcome.stores {
         print_store(ui, store, outcome.dry_run, zone);
     }
-    if outcome.stores.is_empty() {
+    outcome.archives.iter().for_each(|store| archive::print_expiry(ui, store, outcome.dry_run, zone));
+    if outcome.stores.is_empty() && outcome.archives.is_empty() {
         ui.line("No project has a hot store: there is nothing to clean up.");
     }
     if outcome.interrupted {
