@@ -242,7 +242,13 @@ fn plan(
     let list = vault.snapshots().map_err(failed)?;
     line.snapshots = list.snapshots.len() as u64;
     let candidates: Vec<Candidate> = list.snapshots.iter().map(|s| Candidate::archived(s.id, &s.snapshot)).collect();
-    let held = AllHolds::of(cx, project)?.held(&list.snapshots);
+    let holds = AllHolds::of(cx, project)?;
+    if let Some(away) = holds.away() {
+        // A hold may have been placed there that this archive has not heard of, and nothing brings back what is deleted.
+        line.skipped = Some(format!("nothing is deleted while a store that may know of a hold cannot be asked: {away}"));
+        return Ok(None);
+    }
+    let held = holds.held(&list.snapshots);
     let zone = cx.zone();
     let clock = if clock_is_right { Clock::Confirmed } else { Clock::Compared(&[]) };
     let circumstances = Circumstances { now: cx.now(), zone: &zone, held: &held, clock };
@@ -266,6 +272,15 @@ fn plan(
     Ok((!idle).then_some((vault, plan)))
 }
 
+/// Forgets what the replica was known to hold.
+fn forget(cx: &Context, line: &StoreExpiry) -> Result<(), OperationError> {
+    let path = cx.catalogue(&line.project, &line.store);
+    match std::fs::remove_dir_all(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(OperationError::Io { doing: "cannot remove", path, source }),
+        _ => Ok(()),
+    }
+}
+
 fn delete(
     cx: &Context,
     run_id: &str,
@@ -282,6 +297,8 @@ fn delete(
     start.target = format!("{} snapshots: {reason}", line.remove.len());
     let row: LogId = audit.begin_backup(&start).map_err(failed)?;
     let mut removed = 0;
+    // What is known of the replica is no longer so, however this ends: the next copy lists it.
+    forget(cx, line)?;
     match vault.execute_expiry(plan, &cx.holder(action)) {
         Ok(done) => {
             removed = done.snapshots;

@@ -236,16 +236,23 @@ impl ProjectHolds {
 /// Why snapshots of a project must stay: the holds of every store that can be asked, taken together.
 pub(crate) struct AllHolds {
     stores: Vec<Holds>,
+    away: Vec<String>,
 }
 
 impl AllHolds {
     /// Asks every store. One that is away is passed over: what it alone holds stays there all the same.
     pub(crate) fn of(cx: &Context, project: &ProjectConfig) -> Result<Self, OperationError> {
+        let (open, failures) = open_all(cx, project);
         let mut stores = Vec::new();
-        for (name, vault) in open_all(cx, project).0 {
+        for (name, vault) in open {
             stores.push(vault.holds().map_err(|e| vault_error(&project.name, &name, e))?);
         }
-        Ok(Self { stores })
+        Ok(Self { stores, away: failures.iter().map(|(_, error)| one_line(error)).collect() })
+    }
+
+    /// Why some stores could not be asked.
+    pub(crate) fn away(&self) -> Option<String> {
+        (!self.away.is_empty()).then(|| self.away.join("; "))
     }
 
     /// The held ones of `snapshots`, with why. A hold that was ended in one store stands no more, even where another

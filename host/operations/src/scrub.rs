@@ -2,7 +2,8 @@
 //! is damaged is made whole from another store.
 //!
 //! What must be there is asked of whoever knows: the catalogue of a replica, and for a hot store an archive, whose young
-//! snapshots must lie in it too. A scrub changes nothing; each store leaves a row in `test_logs`. A repair leaves a row in
+//! snapshots must lie in it too. A scrub changes nothing but to
+//! write PAR2 files where the configuration asks for them; each store leaves a row in `test_logs`. A repair leaves a row in
 //! `backup_logs` for every object.
 //!
 //! Shapes of `--json`: [`ScrubOutcome`] for `scrub`, [`RepairRun`] for `repair`.
@@ -18,8 +19,9 @@ use crate::{
 };
 use havun_model::{ProjectName, StoreName};
 use havun_vault::{
-    RepairOptions, RepairReport, ScrubOptions, ScrubReport, StandingDamage, Vault, VaultError, layout, repair, repair_store,
-    replica_objects, scrub, scrub_status, slice_budget, store::Listed,
+    RepairOptions, RepairReport, ScrubOptions, ScrubReport, StandingDamage, Vault, VaultError, layout, par2, repair, repair_store,
+    replica_objects, scrub, scrub_status, slice_budget,
+    store::{Listed, Store},
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -306,10 +308,24 @@ fn scrub_one(cx: &Context, project: &ProjectConfig, name: &StoreName, all: bool,
         line.failure = Some(error.to_failure());
     }
     audit.end(row, &scrub_end(&line)).map_err(failed)?;
+    if !matches!(result, Err(OperationError::Interrupted)) {
+        cx.alert(project.name.as_str(), name.as_str(), "scrub", alarm(&line).as_ref(), run_id);
+    }
     match result {
         Err(OperationError::Interrupted) => Err(OperationError::Interrupted),
         _ => Ok(line),
     }
+}
+
+/// What needs a person: damage that stands, or a store that could not be read.
+fn alarm(line: &ScrubbedStore) -> Option<Failure> {
+    let damage = line.report.iter().flat_map(|report| &report.damage);
+    let named: Vec<String> = damage.map(|damage| format!("{}: {}", damage.object, damage.what)).collect();
+    let found = || {
+        let (message, hint) = (named.join("; "), Some("`havun-backup repair` mends it from another store".to_owned()));
+        Failure { message, causes: Vec::new(), hint, exit_status: exit::INTEGRITY }
+    };
+    line.failure.clone().or_else(|| (!named.is_empty()).then(found))
 }
 
 fn read(
@@ -343,8 +359,21 @@ fn read(
         Some(vault) => vault.scrub(&options, &*cx.progress()),
         None => scrub(&scene.store.store, like.info(), &options, &*cx.progress()),
     };
-    line.report = Some(report.map_err(failed)?);
+    let report = report.map_err(failed)?;
+    let whole = report.damage.is_empty();
+    line.report = Some(report);
+    if let (true, Some(percent)) = (whole, cx.config.stores.get(name).and_then(|store| store.par2)) {
+        line.notes.extend(parity(cx, &*scene.store.store, percent).map_err(failed)?);
+    }
     Ok(())
+}
+
+/// PAR2 files for the packs that have none yet, from the bytes that lie in the store, each compared with its SHA-256 first.
+fn parity(cx: &Context, store: &dyn Store, percent: u8) -> Result<Option<String>, VaultError> {
+    let lacking = par2::packs_without_parity(store)?;
+    let options = par2::ParityOptions { percent, threads: cx.threads() };
+    let done = par2::write_parity(store, store, &lacking, &options, &*cx.progress())?;
+    Ok((done.objects > 0).then(|| format!("PAR2 files were written for {} packs ({} bytes)", done.objects, done.bytes)))
 }
 
 /// Bytes that are due, so that everything is read once in the time that the store asks for.

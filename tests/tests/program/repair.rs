@@ -137,9 +137,7 @@ fn what_nobody_has_whole_is_stored_anew_by_the_next_run() {
     assert!(repaired.text().contains(&pack), "{repaired:?}");
     machine.call(&["run"]);
     let target = machine.at("back");
-    machine
-        .call(&["restore", "--project", "shop", "--latest", "--store", "local", "--target", target.to_str().unwrap(), "--yes"])
-        .ended(0);
+    machine.call(&["restore", "--project", "shop", "--latest", "--store", "local", "--target", target.to_str().unwrap(), "--yes"]).ended(0);
     assert_eq!(tree_difference(&root, &target, &[]), "");
 }
 

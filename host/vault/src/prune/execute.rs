@@ -283,7 +283,11 @@ impl<'v> Run<'v> {
                 let turn = Turn::begin();
                 while let Some(id) = packs.pop() {
                     if !needed.contains(&id) {
-                        vault.remove_counted(lease, &layout::pack(&epoch.epoch, &id), report)?;
+                        let pack = layout::pack(&epoch.epoch, &id);
+                        vault.remove_counted(lease, &pack, report)?;
+                        if let Some(parity) = layout::parity_of(pack.as_str()) {
+                            vault.remove_counted(lease, &parity, report)?;
+                        }
                         report.packs += 1;
                     }
                     if turn.is_over() {
