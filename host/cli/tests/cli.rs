@@ -121,6 +121,9 @@ fn the_first_day_of_an_operator() {
     machine.call(&["verify", "--read-data"]).ended(0);
     machine.call(&["config", "--check", "--online"]).ended(0);
     let cleanup = machine.call(&["cleanup", "--dry-run"]).ended(0).stdout;
+    assert!(cleanup.contains("`hot` is not set in [projects.blog.retention]: nothing is deleted"), "{cleanup}");
+    machine.configure(&format!("{}[projects.blog.retention]\nhot = \"30d\"\n", machine.usual()));
+    let cleanup = machine.call(&["cleanup", "--dry-run"]).ended(0).stdout;
     assert!(cleanup.contains("0 of 1 snapshot would go") && cleanup.contains("stays"), "{cleanup}");
 }
 
