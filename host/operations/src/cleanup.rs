@@ -16,12 +16,13 @@ use crate::{
     holds::AllHolds,
     project::{self, vault_error},
     report::{Failure, SCHEMA_VERSION, combined_status},
+    scrub::state_file,
 };
 use havun_model::{
     ProjectName, SnapshotId, StoreName,
     retention::{Candidate, Circumstances, Clock, Verdict, decide_hot},
 };
-use havun_vault::{CleanupPlan, PruneOptions, StoredSnapshot, Vault};
+use havun_vault::{CleanupPlan, PruneOptions, StoredSnapshot, Vault, scrub_status};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -286,7 +287,7 @@ impl Archived {
     /// Why a snapshot must stay although the hot term lets it go.
     fn objection(&self, id: SnapshotId, retain_until: Option<Timestamp>, now: Timestamp) -> Option<String> {
         match self {
-            Self::Listed(ids) if !ids.contains(&id) => Some("no archive has it whole yet".to_owned()),
+            Self::Listed(ids) if !ids.contains(&id) => Some("no archive has it whole (`havun-backup health` says why)".to_owned()),
             Self::Unknown(why) => Some(format!("no archive can be asked: {why}")),
             Self::None { statutory: true } if retain_until.is_none_or(|until| until >= now) => {
                 Some("the only copy, and the law wants it kept (the project has no archive)".to_owned())
@@ -304,6 +305,12 @@ fn complete(
 ) -> Result<BTreeSet<SnapshotId>, OperationError> {
     let store = project::open_store(cx, &project.name, name)?;
     let vault = project::open_vault(cx, &project.name, &store)?;
+    // Size and name say nothing of bytes that a scrub has found to be damaged: until they are mended, the copy here may be the last.
+    let status = scrub_status(&state_file(cx, project, name), &vault.info().vault_id);
+    if status.is_some_and(|status| !status.damage.is_empty()) {
+        tracing::warn!(store = %name, project = %project.name, "the archive has damage that stands; nothing counts as archived there");
+        return Ok(BTreeSet::new());
+    }
     vault.complete_among(going).map_err(|e| vault_error(&project.name, name, e))
 }
 

@@ -21,7 +21,7 @@ use havun_model::{
     ProjectName, SnapshotId, StoreName,
     retention::{Candidate, Circumstances, Clock, decide_archive},
 };
-use havun_vault::{ExpiredEpoch, ExpiryPlan, PlannedRemoval, Vault, VaultError};
+use havun_vault::{ExpiredEpoch, ExpiryPlan, PlannedRemoval, Vault, VaultError, audit_replica};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -239,6 +239,12 @@ fn plan(
         }
         other => other?,
     };
+    let audit = audit_replica(&cx.catalogue(&project.name, name), &vault.info().vault_id, &*store.store).map_err(failed)?;
+    if let Some((object, _)) = audit.missing.first() {
+        // The memory of what must be there goes with an expiry; what somebody took away has to be dealt with before.
+        line.skipped = Some(format!("{} objects are gone from it, among them {object}: see `havun-backup health`", audit.missing.len()));
+        return Ok(None);
+    }
     let list = vault.snapshots().map_err(failed)?;
     line.snapshots = list.snapshots.len() as u64;
     let candidates: Vec<Candidate> = list.snapshots.iter().map(|s| Candidate::archived(s.id, &s.snapshot)).collect();
@@ -307,6 +313,8 @@ fn delete(
         }
         Err(error) => line.failure = Some(vault_error(&line.project, &line.store, error).to_failure()),
     }
+    // A copy that ran meanwhile may have remembered what has just gone.
+    forget(cx, line)?;
     let end = LogEnd {
         status: if line.failure.is_some() { "failed" } else { "ok" }.to_owned(),
         ended_at: cx.now(),

@@ -18,7 +18,7 @@ use crate::{
     run::StoreState,
 };
 use havun_model::{ProjectName, SnapshotId, StoreName, retention::Verdict};
-use havun_vault::{PruneOptions, ReplicateOptions, ReplicationReport, Vault, VaultError, replica_lag, replicate};
+use havun_vault::{PruneOptions, ReplicateOptions, ReplicationReport, Vault, VaultError, replica_lag, replica_objects, replicate};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::{collections::BTreeSet, thread};
@@ -252,7 +252,8 @@ fn held_back(report: &ReplicationReport, newest: Option<SnapshotId>) -> Option<V
     let snapshot = first.map(|(id, why)| (format!("snapshot {}", id.short()), why.clone()));
     let unreadable = || report.unreadable.first().cloned();
     let wrong = || report.wrong.first().map(|name| (name.clone(), "it has another size or content in the store".to_owned()));
-    let (object, what) = snapshot.or_else(unreadable).or_else(wrong)?;
+    let lost = || report.lost.first().map(|name| (name.clone(), "it is gone from the store, or was cut, and is nowhere else".to_owned()));
+    let (object, what) = snapshot.or_else(lost).or_else(unreadable).or_else(wrong)?;
     Some(VaultError::Damaged { object, what })
 }
 
@@ -344,11 +345,24 @@ fn thin_spool(cx: &Context, project: &ProjectConfig, vault: &Vault, states: &[St
     }
     let snapshots = vault.snapshots().map_err(failed)?.snapshots;
     let Some((_, older)) = snapshots.split_last() else { return Ok(()) };
+    let mut everywhere = Vec::new();
+    for stored in older {
+        if project.stores.iter().all(|store| has(cx, project, vault, store, &stored.id)) {
+            everywhere.push(stored);
+        }
+    }
     let verdict = |id: SnapshotId| Verdict { id, keep: false, reason: "every store of the project has it".to_owned() };
-    let verdicts: Vec<Verdict> = older.iter().map(|stored| verdict(stored.id)).collect();
+    let verdicts: Vec<Verdict> = everywhere.iter().map(|stored| verdict(stored.id)).collect();
     let plan = vault.plan_cleanup(&verdicts, cx.now(), &PruneOptions { repack: false, ..PruneOptions::default() }).map_err(failed)?;
     vault.execute_cleanup(plan, &cx.holder("run"), false).map_err(failed)?;
     Ok(())
+}
+
+/// Whether a replica is known to hold a snapshot: one that another run committed meanwhile is not there yet.
+fn has(cx: &Context, project: &ProjectConfig, vault: &Vault, store: &StoreName, id: &SnapshotId) -> bool {
+    let known = replica_objects(&cx.catalogue(&project.name, store), &vault.info().vault_id).unwrap_or_default();
+    let hex = id.to_hex();
+    known.iter().any(|object| object.name.as_str().contains("/snapshots/") && object.name.as_str().ends_with(&hex))
 }
 
 fn audit_error(error: AuditError) -> OperationError {

@@ -473,7 +473,9 @@ fn mend(
     line.notes.clone_from(&scene.notes);
     let Some(like) = scene.like() else { return Ok(false) };
     let state = state_file(cx, project, name);
-    if request.dry_run && request.check {
+    // Where nothing was ever read, nothing is known to be whole.
+    let check = request.check || scrub_status(&state, &like.info().vault_id).is_none();
+    if request.dry_run && check {
         let mut scrubbed = scrub_one(cx, project, name, true, &new_run_id(cx.now())?)?;
         line.failure = scrubbed.failure.take();
     }
@@ -484,7 +486,7 @@ fn mend(
     let options = RepairOptions {
         objects: Vec::new(),
         state: Some(state),
-        check: request.check,
+        check,
         expected: scene.expected(cx, project)?,
         spool: cx.private_dir("repair")?,
         parity_percent: cx.config.stores.get(name).and_then(|store| store.par2).unwrap_or(10),

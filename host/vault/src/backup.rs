@@ -167,8 +167,8 @@ impl Vault {
             None if self.is_encrypted() => Some(self.new_epoch_key(&options.recipients)?),
             found => found,
         };
-        let parent = self.usable_parent(&epoch)?;
         let known = Arc::new(Known::new(self, &epoch));
+        let parent = self.usable_parent(&epoch, &known)?;
         let parts = SinkParts {
             store: Arc::clone(&self.store),
             lease: Arc::clone(&lease),
@@ -214,13 +214,15 @@ impl Vault {
 
     /// The newest snapshot of the epoch, with the packs that hold what it needs today. Where one is gone there is no
     /// parent: every file is read again, and what was lost is stored anew.
-    fn usable_parent(&self, epoch: &str) -> Result<Option<Parent>, VaultError> {
+    fn usable_parent(&self, epoch: &str, known: &Known<'_>) -> Result<Option<Parent>, VaultError> {
         let Some(stored) = self.newest_snapshot(epoch)? else { return Ok(None) };
         let present = self.list_packs(epoch)?;
         let bad = self.bad_packs(epoch)?;
         let there = |id: &PackId| present.contains_key(id) && !bad.contains(id);
         let packs = self.moved(epoch)?.newest(&stored.id, &stored.snapshot.packs, &there);
-        if let Some(id) = packs.iter().find(|id| !there(id)) {
+        // The index has only packs that are there with the size that they were written with.
+        let index = known.index()?;
+        if let Some(id) = packs.iter().find(|id| !there(id) || index.find_pack(id).is_none()) {
             tracing::warn!(pack = %id, "a pack of the last snapshot is missing or damaged; every file is read again");
             return Ok(None);
         }

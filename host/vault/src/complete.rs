@@ -55,8 +55,12 @@ impl Vault {
 }
 
 impl EpochIndex {
-    /// Whether a pack is there with the size that the index (or, where none lists it, its own end) says.
+    /// Whether a pack is there with the size that the index (or, where none lists it, its own end) says, and nobody has found
+    /// it damaged.
     pub fn is_whole(&self, pack: &PackId) -> bool {
-        self.present.contains_key(pack) && !self.missing.contains(pack) && self.index.find_pack(pack).is_some()
+        !self.noted.contains(pack)
+            && self.present.contains_key(pack)
+            && !self.missing.contains(pack)
+            && self.index.find_pack(pack).is_some()
     }
 }

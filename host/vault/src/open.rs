@@ -116,6 +116,15 @@ impl Vault {
         if store.size(&layout::top(layout::VAULT_JSON)).map_err(|e| at(&*store, e))?.is_some() {
             return Err(VaultError::NotAVault { place, why: "there is a vault already".to_owned() });
         }
+        // A vault that lost its description is not an empty folder: a new id would make what lies there unreadable.
+        for folder in ["epochs", "keys"] {
+            if !store.list(folder).map_err(|e| at(&*store, e))?.is_empty() {
+                let why = format!(
+                    "vault.json is missing, and objects of a vault lie in `{folder}`; `havun-backup repair` brings it back from another store"
+                );
+                return Err(VaultError::NotAVault { place, why });
+            }
+        }
         let mut id = [0; 16];
         random(&mut id)?;
         let info = VaultInfo {

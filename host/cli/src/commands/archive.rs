@@ -120,8 +120,15 @@ fn execute_expire(app: &App, args: &ExpireArgs) -> Result<u8, CliError> {
     let zone = cx.zone();
     prepared.outcome().stores.iter().for_each(|store| print_expiry(app.ui, store, true, &zone));
     let nothing = prepared.outcome().stores.iter().all(|store| store.remove.is_empty());
+    let asked = prepared.outcome().stores.iter().all(|store| store.skipped.is_none() && store.failure.is_none());
     if args.dry_run || nothing {
-        let why = if nothing { "Nothing is past its term." } else { "Nothing was deleted: this is a dry run." };
+        let why = if nothing && asked {
+            "Nothing is past its term."
+        } else if nothing {
+            "Nothing was deleted."
+        } else {
+            "Nothing was deleted: this is a dry run."
+        };
         app.ui.line(why);
         app.ui.document(prepared.outcome())?;
         return Ok(prepared.outcome().exit_status());

@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 
 /// Take over from a lost host: find the projects in an archive, write a configuration, rebuild the history, restore
 ///
-/// Needs the archive's address and a key that opens it, such as the escrow key, and nothing else. Nothing that exists on
-/// this machine is replaced. This host gets a key of its own, for which every vault's key is wrapped once more: afterwards
+/// Needs the archive's address and a key that opens it, such as the escrow key, and nothing else. No
+/// configuration, key or vault that exists is replaced; with `--restore`, projects and databases are brought back to where they
+/// were, as by `restore --latest`, and `--yes` answers its questions. This host gets a key of its own, for which every vault's key is wrapped once more: afterwards
 /// the escrow key can leave this machine again.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -48,6 +48,11 @@ pub fn establish(cx: &Context, place: &Place, address: &StoreAddress, survey: &S
         let everyone: Vec<Recipient> = std::iter::once(service.recipient()).chain(given.iter().cloned()).collect();
         wrap_all(cx, &survey.vaults, &everyone, &mut notes)
     };
+    notes.push(
+        "`escrow` in [keys] is the recipient of the key that you gave: if that is not the escrow key but the lost host's, put the \
+         escrow key's recipient (age1…) there before the next run"
+            .to_owned(),
+    );
     let mut escrow: Vec<String> = given.iter().map(ToString::to_string).collect();
     if !works {
         escrow.push(service.recipient().to_string());

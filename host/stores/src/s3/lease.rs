@@ -15,13 +15,24 @@ use havun_vault::store::{Lease, Life, Session, StoreError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// Lost races, each of them another session's success.
 const ATTEMPTS: u32 = 8;
 /// Of old leases as many are kept: a listing stays short.
 const KEPT: usize = 20;
 const FREE: &str = ".free";
+
+/// Tokens of the leases that this process holds: a record of ours with another one was lost in an outage.
+static HELD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn held() -> MutexGuard<'static, BTreeSet<String>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Content of a lease object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,9 +55,11 @@ impl LeaseRecord {
         format!("{} (process {} on {}, since {since})", self.holder, self.pid, self.host)
     }
 
-    /// Its process is known to be gone: same boot, same process ids, no such process.
+    /// Nobody holds it: its process is known to be gone (same boot, same process ids, no such process), or it is this one
+    /// and has given it back or never heard that it was taken.
     fn is_dead(&self) -> bool {
-        Session::of_upload(&self.session).is_some_and(|session| session.life() == Life::Dead)
+        let ours = |session: &Session| *session == Session::current() && !held().contains(&self.token);
+        Session::of_upload(&self.session).is_some_and(|session| session.life() == Life::Dead || ours(&session))
     }
 }
 
@@ -70,7 +83,12 @@ impl S3Lease {
                 }
             }
             let record = new_record(root, newest.unwrap_or(0).saturating_add(1), holder)?;
-            if write(root, &key(base, record.fencing), &record, conditional)? {
+            held().insert(record.token.clone());
+            let written = write(root, &key(base, record.fencing), &record, conditional);
+            if !matches!(written, Ok(true)) {
+                held().remove(&record.token);
+            }
+            if written? {
                 let lease = Self { root: Arc::clone(root), base: base.to_owned(), record };
                 // Without conditions two sessions may have written the same number: the later one has it.
                 if !conditional {
@@ -111,6 +129,7 @@ impl Lease for S3Lease {
 
 impl Drop for S3Lease {
     fn drop(&mut self) {
+        held().remove(&self.record.token);
         let given_back = write(&self.root, &free(&self.base, self.record.fencing), &self.record, false);
         if let Err(error) = given_back {
             tracing::warn!(%error, "the lease could not be given back; a later run on this machine takes it over");

@@ -354,16 +354,25 @@ impl Job {
         }
         let found = match self.shared.options.verify {
             VerifyUploads::Size => self.sha256,
-            VerifyUploads::Auto => self.shared.sum_of(link, path, self.size).await?.unwrap_or(self.sha256),
-            VerifyUploads::ReadBack => {
-                self.shared.turn();
-                let back = hash_back(link, handle, self.size).await;
-                back.map_err(|error| error.at(self.name.as_str(), self.size, &format!("reading {path} back")))?
-            }
+            VerifyUploads::Auto => match self.shared.sums_of(link, &[path.to_owned()], self.size).await? {
+                None => self.sha256,
+                // A server that can sum and does not sum this file may not be able to read it.
+                Some(sums) => match sums.into_iter().next().flatten() {
+                    Some(sum) => sum,
+                    None => self.hash_back(link, handle, path).await?,
+                },
+            },
+            VerifyUploads::ReadBack => self.hash_back(link, handle, path).await?,
         };
         // Awaited by the publish after it: the server answers in order.
         drop(link.close(handle));
         if found == self.sha256 { Ok(()) } else { Err(self.read_back()) }
+    }
+
+    async fn hash_back(&self, link: &Arc<Link>, handle: &str, path: &str) -> Result<[u8; 32], StoreError> {
+        self.shared.turn();
+        let back = hash_back(link, handle, self.size).await;
+        back.map_err(|error| error.at(self.name.as_str(), self.size, &format!("reading {path} back")))
     }
 
     fn read_back(&self) -> StoreError {

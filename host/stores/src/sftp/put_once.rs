@@ -107,13 +107,7 @@ impl Job {
         if job.small.is_none() {
             job.feed(source, &ticket, &handle, 0, None)?;
             let shared = Arc::clone(&job.shared);
-            shared.run(async move {
-                let finished = job.finish(&ticket, &handle, &job.target).await;
-                if matches!(finished, Err(StoreError::ReadBack { .. })) {
-                    job.shared.suspect(&job.target);
-                }
-                finished
-            })?;
+            shared.run(async move { job.finish(&ticket, &handle, &job.target).await })?;
         }
         Ok(Published::New)
     }
@@ -152,9 +146,8 @@ impl Job {
         let conflict = || StoreError::Conflict { name: self.name.clone() };
         let by_hash = self.is_named_by_hash();
         if highest.seen.size == self.size {
-            // A large object whose name is its hash is not read again each time, only where it was found to be wrong before.
-            let trusted = by_hash && self.size > SMALL_BYTES && !self.shared.is_suspect(&highest.path);
-            let same = trusted || self.holds(link, &highest.path).await?;
+            // Nobody knows what an earlier session left: it is summed by the server or read again.
+            let same = self.holds(link, &highest.path).await?;
             if same {
                 self.make_durable(link, &highest.path).await?;
             }

@@ -29,8 +29,6 @@ pub(super) struct Shared {
     turns: AtomicU64,
     busy: Mutex<HashSet<String>>,
     freed: Condvar,
-    /// Files of full size that were found to hold other bytes, and cannot be removed.
-    suspects: Mutex<HashSet<String>>,
     /// The store's folder has a marker.
     pub marked: AtomicBool,
     /// Whether the server reckons checksums over the files that we see.
@@ -56,7 +54,6 @@ impl Shared {
             turns: AtomicU64::new(0),
             busy: Mutex::default(),
             freed: Condvar::new(),
-            suspects: Mutex::default(),
             marked: AtomicBool::new(false),
             sums: OnceCell::new(),
         })
@@ -113,14 +110,6 @@ impl Shared {
             busy = self.freed.wait(busy).unwrap_or_else(PoisonError::into_inner);
         }
         Occupied { shared: self, path: path.to_owned() }
-    }
-
-    pub fn suspect(&self, path: &str) {
-        lock(&self.suspects).insert(path.to_owned());
-    }
-
-    pub fn is_suspect(&self, path: &str) -> bool {
-        lock(&self.suspects).contains(path)
     }
 
     pub fn is_busy(&self, path: &str) -> bool {

@@ -7,6 +7,7 @@ mod relay;
 #[path = "../../../../tests/src/sshd.rs"]
 mod sshd;
 
+#[allow(unused_imports, reason = "not every test has a relay")]
 pub use relay::Relay;
 pub use sshd::{CREATE_AND_READ, Sshd};
 

@@ -86,7 +86,16 @@ impl NeededPacks {
                 self.numbers.insert(location.pack);
             }
             let text = reader.chunk(&leaf)?;
-            self.scan(&text, &index);
+            let mut lost = None;
+            for_each_file_chunk(&text, |id| match index.get(&id) {
+                Some(location) => drop(self.numbers.insert(location.pack)),
+                None => lost = Some(id),
+            });
+            // Never a snapshot that says less than it needs.
+            if let Some(id) = lost {
+                let object = format!("epochs/{epoch}/index");
+                return Err(VaultError::Damaged { object, what: format!("no pack has chunk {id}, which an unchanged file needs") });
+            }
         }
         Ok(self.numbers.iter().filter_map(|number| index.pack(*number)).map(|pack| pack.id).collect())
     }

@@ -85,6 +85,13 @@ impl Copier<'_> {
         let mut state = self.lock();
         state.report.notes.extend(notes);
         note_vanished(&mut state, &found, &before, source);
+        // What is lost for good stays in the catalogue, so that it is told until a person has dealt with it.
+        let mut found = found;
+        for lost in state.report.lost.iter().filter_map(|name| ObjectName::new(name.clone()).ok()) {
+            if let Some(size) = before.size(&lost) {
+                found.insert(lost, size, true);
+            }
+        }
         state.unsaved = found != before;
         state.catalogue = found;
         // A listing is not made twice because the copy that follows it is killed.
@@ -154,11 +161,18 @@ fn apply(catalogue: &mut Catalogue, sizes: Sizes) {
 }
 
 fn note_vanished(state: &mut State, found: &Catalogue, before: &Catalogue, source: &SourceObjects) {
+    let at_source: BTreeSet<&ObjectName> = source.all().map(|object| &object.name).collect();
+    for (name, known) in before.iter() {
+        // Cut or grown behind our back, and the source cannot say any more what it was.
+        if found.size(name).is_some_and(|size| size != known.size) && !at_source.contains(name) {
+            tracing::warn!(object = %name, "an object at the replica has another size than it was written with");
+            state.report.lost.push(name.as_str().to_owned());
+        }
+    }
     let vanished: Vec<&ObjectName> = before.iter().map(|(name, _)| name).filter(|name| found.size(name).is_none()).collect();
     if vanished.is_empty() {
         return;
     }
-    let at_source: BTreeSet<&ObjectName> = source.all().map(|object| &object.name).collect();
     for name in vanished {
         tracing::warn!(object = %name, "an object that the replica held is gone from it");
         state.report.vanished.push(name.as_str().to_owned());

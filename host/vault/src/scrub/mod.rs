@@ -329,7 +329,15 @@ impl<'a> Slice<'a> {
         let names: Vec<ObjectName> = named.iter().map(|(name, _)| name.clone()).collect();
         let Some(sums) = self.store.server_sha256(&names).map_err(|e| at(&**self.store, e))? else { return Ok(None) };
         self.report.by_server += sums.len() as u64;
-        Ok(Some(sums.into_iter().map(|sum| sum.map_or(Reading::Missing, |sum| Reading::Sha256(hex::encode(sum)))).collect()))
+        let mut readings = Vec::new();
+        for (sum, (name, size)) in sums.into_iter().zip(named) {
+            readings.push(match sum {
+                Some(sum) => Reading::Sha256(hex::encode(sum)),
+                // It was listed: the server could not read it, or was stopped. Only a look of our own tells.
+                None => read_hash(&**self.store, name, *size)?,
+            });
+        }
+        Ok(Some(readings))
     }
 
     fn read_here(&self, named: &[(ObjectName, u64)]) -> Result<Vec<Reading>, VaultError> {
