@@ -85,13 +85,6 @@ impl Copier<'_> {
         let mut state = self.lock();
         state.report.notes.extend(notes);
         note_vanished(&mut state, &found, &before, source);
-        // What is lost for good stays in the catalogue, so that it is told until a person has dealt with it.
-        let mut found = found;
-        for lost in state.report.lost.iter().filter_map(|name| ObjectName::new(name.clone()).ok()) {
-            if let Some(size) = before.size(&lost) {
-                found.insert(lost, size, true);
-            }
-        }
         state.unsaved = found != before;
         state.catalogue = found;
         // A listing is not made twice because the copy that follows it is killed.
