@@ -118,8 +118,11 @@ pub struct RestoreTarget {
 pub struct RestoreOutcome {
     /// The database or file that now holds the dump.
     pub database: String,
-    /// The content that was there before, when there was some.
+    /// A file with the content that was there before, when there was some and it is not kept as a database.
     pub safety_dump: Option<PathBuf>,
+    /// The database that holds the content that was there before, under another name on the same server, until the
+    /// operator drops it.
+    pub kept: Option<String>,
     /// Tables whose row counts (and checksums, where recorded) were compared with the record.
     pub tables_verified: u64,
     /// Rows in them.

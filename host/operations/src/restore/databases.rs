@@ -62,6 +62,9 @@ fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restore
     if let Some(saved) = &done.safety_dump {
         restored.notes.push(format!("what was there before is in {}", saved.display()));
     }
+    if let Some(kept) = &done.kept {
+        restored.notes.push(format!("what was there before is kept as database `{kept}`; drop it when you no longer need it"));
+    }
     restored.notes.extend(done.warnings);
     if !done.problems.is_empty() || record.outcome != Outcome::Ok {
         restored.outcome = Outcome::Partial;
