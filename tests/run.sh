@@ -13,6 +13,7 @@ need() {
   done <<'LIST'
 mariadbd mariadb-server
 mariadb-dump mariadb-client
+pg_dump postgresql-client
 sqlite3 sqlite3
 git git
 rsync rsync
@@ -26,9 +27,12 @@ par2 par2
 jq jq
 python3 python3
 unshare util-linux
+setpriv util-linux
 mount mount
 cc build-essential
 LIST
+  # Debian keeps this server off the PATH, one folder for each major version.
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' > /dev/null || missing+=(postgresql)
   python3 -c 'import cryptography' 2> /dev/null || missing+=(python3-cryptography)
   python3 -c 'import ensurepip' 2> /dev/null || missing+=(python3-venv)
   [ ${#missing[@]} -eq 0 ] && return

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test kit fails loudly")]
 
 mod mariadb;
+mod postgresql;
 mod program;
 mod relay;
 mod s3_fake;
@@ -11,6 +12,7 @@ mod s3_server;
 mod sshd;
 
 pub use mariadb::MariaDb;
+pub use postgresql::PostgreSql;
 pub use program::{Called, Machine, copy_tree, program, tree_difference};
 pub use relay::Relay;
 pub use s3_fake::{FakeRules, FakeS3};

@@ -157,6 +157,9 @@ pub struct DatabaseRecord {
     /// Position (GTID set, binary log file), where there is one.
     #[serde(default)]
     pub position: String,
+    /// What belongs to the database itself and is in no dump (locale, owner, grants, settings), as its engine writes it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// Warnings (a table that no snapshot covers, and the like).
     #[serde(default)]
     pub warnings: Vec<String>,

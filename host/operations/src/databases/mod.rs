@@ -7,11 +7,12 @@
 //!
 //! Never here: a password in an argument list, in the environment of a child, in an error or in a log.
 //!
-//! Read `connection` (which database), this file (the seams), then one engine: `mysql` or `sqlite`.
+//! Read `connection` (which database), this file (the seams), then one engine: `mysql`, `postgresql` or `sqlite`.
 
 mod connection;
 mod glob;
 mod mysql;
+mod postgresql;
 mod sqlite;
 mod url;
 
@@ -177,6 +178,7 @@ pub trait Engine: Send + Sync {
 pub fn engine(connection: ResolvedConnection) -> Result<Box<dyn Engine>, DatabaseError> {
     match connection.engine() {
         "mariadb" | "mysql" => Ok(Box::new(mysql::Mysql::new(connection)?)),
+        "postgresql" => Ok(Box::new(postgresql::Postgresql::new(connection)?)),
         "sqlite" => Ok(Box::new(sqlite::Sqlite::new(connection)?)),
         other => Err(DatabaseError::UnknownEngine { engine: other.to_owned() }),
     }
@@ -186,7 +188,7 @@ pub fn engine(connection: ResolvedConnection) -> Result<Box<dyn Engine>, Databas
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// No engine of this name.
-    #[error("there is no engine `{engine}` for databases; this build knows mariadb, mysql and sqlite")]
+    #[error("there is no engine `{engine}` for databases; this build knows mariadb, mysql, postgresql and sqlite")]
     UnknownEngine {
         /// As planned or configured.
         engine: String,
@@ -237,6 +239,16 @@ pub enum DatabaseError {
         /// Names of programs.
         tried: Vec<String>,
     },
+    /// Every client program on this machine is older than the server, and would refuse it.
+    #[error("{client} is older than the server ({server}): install the package postgresql-client-{major} or newer")]
+    OldClient {
+        /// The newest there is.
+        client: String,
+        /// As the server says it.
+        server: String,
+        /// Of the server.
+        major: u32,
+    },
     /// The server cannot be reached or refuses the login.
     #[error("cannot connect to {database}: {message}")]
     Connect {
@@ -260,6 +272,33 @@ pub enum DatabaseError {
         lacking: String,
         /// The statement to run.
         grant: String,
+    },
+    /// A restore by this user is not possible.
+    #[error("{user} may not {what}; nothing was changed; as an administrator run: {grant}")]
+    RestoreRights {
+        /// The role.
+        user: String,
+        /// What it may not do.
+        what: String,
+        /// The statement to run.
+        grant: String,
+    },
+    /// The dump was loaded and proved, but could not be put in the place of the target.
+    #[error("{database} was not replaced and is as it was")]
+    NotSwapped {
+        /// The target.
+        database: String,
+        /// Why.
+        #[source]
+        source: Box<DatabaseError>,
+    },
+    /// Somebody else changes a table, and was still at it after the wait.
+    #[error("a table of {database} is locked by somebody who changes it: {message}")]
+    Busy {
+        /// Which.
+        database: String,
+        /// As the client says it.
+        message: String,
     },
     /// A client program failed.
     #[error("{program} failed ({status}): {message}")]
@@ -391,7 +430,7 @@ impl From<ProcessError> for DatabaseError {
 impl DatabaseError {
     /// Whether the same dump may well succeed when it is begun again at once.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Changed { .. })
+        matches!(self, Self::Changed { .. } | Self::Busy { .. })
     }
 
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

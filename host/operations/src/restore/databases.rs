@@ -79,6 +79,7 @@ fn dump_entry(prepared: &PreparedRestore<'_>, record: &ItemRecord) -> Result<Ent
         .paths
         .iter()
         .find(|path| path.ends_with(".sqlite"))
+        .or_else(|| record.paths.iter().find(|path| !path.ends_with(".globals.sql")))
         .or_else(|| record.paths.first())
         .ok_or("the snapshot has no dump of it")?;
     let entries = prepared.vault.entries(&prepared.stored.snapshot).map_err(|e| one_line(&e))?;

@@ -157,6 +157,7 @@ impl<'a> MysqlDump<'a> {
             checksums: BTreeMap::new(),
             objects: objects.counts(),
             position: self.before.position.clone(),
+            settings: BTreeMap::new(),
             warnings,
         }
     }

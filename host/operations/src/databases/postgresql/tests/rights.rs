@@ -1,0 +1,3 @@
+//! Users who may not do everything.
+
+use super::*;

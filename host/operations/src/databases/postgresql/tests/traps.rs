@@ -1,0 +1,3 @@
+//! One test for each trap of the recipe.
+
+use super::*;
