@@ -1,8 +1,9 @@
 //! The words that the layers share: ids, names, plans, the snapshot object, retention decisions and the
 //! `Strategy` trait. No I/O, no clock, hardly a dependency.
 //!
-//! Read `ids`, `plan`, `strategy`, `snapshot`, `holds`, `retention`, in that order.
+//! Read `ids`, `plan`, `strategy`, `snapshot`, `holds`, `erasures`, `retention`, in that order.
 
+pub mod erasures;
 pub mod holds;
 mod ids;
 mod names;
@@ -17,7 +18,9 @@ pub use plan::{
     BackupPlan, Check, Connection, DatabaseItem, GeneratedItem, GitItem, ItemKind, Parameter, ParameterSource, PlanItem, RestorePlan,
     RestoreStep, StepReport, TreeItem,
 };
-pub use snapshot::{DatabaseRecord, FileOwnerRecord, ItemRecord, ManifestRoot, Outcome, RetentionRecord, Snapshot, SnapshotStrategy};
+pub use snapshot::{
+    ConsistencyRecord, DatabaseRecord, FileOwnerRecord, ItemRecord, ManifestRoot, Outcome, RetentionRecord, Snapshot, SnapshotStrategy,
+};
 pub use strategy::{
     Blame, Cancel, ConnectionInfo, Detection, ProposedSetting, ScratchDatabase, SilentLog, StoredItem, Strategy, StrategyContext,
     StrategyError, StrategyInfo, StrategyLog,

@@ -78,6 +78,23 @@ pub struct Snapshot {
     /// The project's table of the configuration, defaults filled in and secrets left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_config: Option<serde_json::Value>,
+    /// How databases and files were kept of one moment, where more was done than reading them in this order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<ConsistencyRecord>,
+}
+
+/// How databases and files were kept of one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsistencyRecord {
+    /// How long the operator's commands let the application rest, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_ms: Option<u64>,
+    /// `btrfs`, `zfs` or `lvm` where files were read from a snapshot of the file system; empty where not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// When that snapshot was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_at: Option<Timestamp>,
 }
 
 /// Which strategy planned a snapshot.

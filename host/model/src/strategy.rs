@@ -1,6 +1,6 @@
 //! What operations see of a strategy: built-in or a stranger's, there is no difference.
 
-use crate::{BackupPlan, Check, Digest, RestorePlan, StepReport};
+use crate::{BackupPlan, Check, Digest, RestorePlan, StepReport, erasures::EraseRule};
 use serde::{Deserialize, Serialize};
 use std::{
     io::Write,
@@ -186,4 +186,8 @@ pub trait Strategy: Send + Sync {
         restored: &Path,
         databases: Vec<(String, Box<dyn ScratchDatabase>)>,
     ) -> Result<Vec<Check>, StrategyError>;
+    /// What to erase of everybody in the erasure register; `None` where the strategy has no erase step.
+    fn plan_erase(&self, _cx: &StrategyContext, _items: &[StoredItem]) -> Result<Option<Vec<EraseRule>>, StrategyError> {
+        Ok(None)
+    }
 }

@@ -260,7 +260,9 @@ impl Scene {
         let mut expected = Vec::new();
         if let Some((name, other)) = self.others.first() {
             let failed = |source| OperationError::Store { store: name.clone(), source };
-            expected.extend(other.store().list(layout::HOLDS).map_err(failed)?);
+            for records in [layout::HOLDS, layout::ERASURES] {
+                expected.extend(other.store().list(records).map_err(failed)?);
+            }
             for object in other.store().list("epochs").map_err(failed)? {
                 let young = layout::taken_at(object.name.as_str())
                     .is_some_and(|taken_at| project.retention.hot.keep_until(taken_at, &cx.zone()) > cx.now());

@@ -26,7 +26,9 @@ use crate::{
     sink::{PackSink, SinkParts},
     snapshots::{StoredSnapshot, epoch_of},
 };
-use havun_model::{BackupPlan, Cancel, ChunkId, ItemRecord, ManifestRoot, Outcome, PackId, RetentionRecord, Snapshot, SnapshotStrategy};
+use havun_model::{
+    BackupPlan, Cancel, ChunkId, ConsistencyRecord, ItemRecord, ManifestRoot, Outcome, PackId, RetentionRecord, Snapshot, SnapshotStrategy,
+};
 use jiff::Timestamp;
 use leaves::{LeafSink, LeafSource, LeafStore};
 use sha2::{Digest as _, Sha256};
@@ -82,6 +84,7 @@ pub struct BackupSession<'v> {
     state: tree::StateOutcome,
     pause: json::Pause,
     project_config: Option<serde_json::Value>,
+    consistency: Option<ConsistencyRecord>,
     stats: BackupStats,
     started: Instant,
 }
@@ -207,6 +210,7 @@ impl Vault {
             state: tree::StateOutcome::default(),
             pause: Arc::new(std::thread::sleep),
             project_config: None,
+            consistency: None,
             stats: BackupStats::default(),
             started: Instant::now(),
         })
@@ -259,6 +263,11 @@ impl BackupSession<'_> {
         self.project_config = Some(config);
     }
 
+    /// Says in the snapshot how databases and files were kept of one moment.
+    pub fn remember_consistency(&mut self, record: Option<ConsistencyRecord>) {
+        self.consistency = record;
+    }
+
     fn file_chunker(&self) -> Chunker {
         Chunker::new(&self.gear, profile(&self.vault.info.chunking.files))
     }
@@ -287,7 +296,23 @@ impl BackupSession<'_> {
     /// The store's; [`VaultError::Cancelled`].
     pub fn finish(self, draft: SnapshotDraft) -> Result<Committed, VaultError> {
         self.check_cancelled()?;
-        let Self { vault, options, lease, epoch, key, parent, known, manifest, leaves, data, state, project_config, mut stats, .. } = self;
+        let Self {
+            vault,
+            options,
+            lease,
+            epoch,
+            key,
+            parent,
+            known,
+            manifest,
+            leaves,
+            data,
+            state,
+            project_config,
+            consistency,
+            mut stats,
+            ..
+        } = self;
         let root = manifest.finish()?;
         let mut written = data.finish()?;
         let leaves = LeafStore::finish(leaves)?;
@@ -311,7 +336,7 @@ impl BackupSession<'_> {
             vault.publish_index(&*lease, &epoch, key.as_deref(), &listed)?;
         }
         let parent = parent.as_ref().map(|p| p.stored.id);
-        let snapshot = Snapshot { project_config, ..snapshot(vault, &epoch, &options, draft, root, packs, parent) };
+        let snapshot = Snapshot { project_config, consistency, ..snapshot(vault, &epoch, &options, draft, root, packs, parent) };
         lease.check().map_err(|e| at(&*vault.store, e))?;
         let stored = vault.commit_snapshot(&snapshot, key.as_deref())?;
         stats.bytes_added += stored.stored_bytes;
@@ -355,5 +380,6 @@ fn snapshot(
         warnings: draft.warnings,
         program: draft.program,
         project_config: None,
+        consistency: None,
     }
 }

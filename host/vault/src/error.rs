@@ -81,6 +81,12 @@ pub enum VaultError {
         /// The id.
         id: String,
     },
+    /// No erasure with this id stands.
+    #[error("there is no erasure {id}")]
+    NoErasure {
+        /// The id.
+        id: String,
+    },
     /// An encrypted vault has no key yet to seal anything with.
     #[error("the vault in {place} has no key yet: its first backup makes one")]
     NoKey {

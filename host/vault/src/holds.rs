@@ -3,22 +3,17 @@
 
 use crate::{
     error::VaultError,
-    layout::{self, ObjectKind},
-    lease::LeaseWait,
-    open::{FORMAT, Vault, at, publish, random},
+    layout::ObjectKind,
+    open::{FORMAT, Vault},
+    records::{DamagedRecord, new_id},
     snapshots::StoredSnapshot,
-    store::Listed,
 };
 use havun_model::{
-    Cancel, SnapshotId,
+    SnapshotId,
     holds::{Hold, HoldObject, HoldRecord, HoldScope, Release},
 };
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-
-/// Largest hold object, in bytes of JSON.
-const MAX_HOLD_BYTES: usize = 64 << 20;
 
 /// A hold as it lies in the vault.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -29,15 +24,6 @@ pub struct StoredHold {
     pub hold: Hold,
 }
 
-/// A hold object that cannot be read. It keeps every snapshot until it is repaired.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct DamagedHold {
-    /// Name in the store.
-    pub object: String,
-    /// What is wrong with it.
-    pub what: String,
-}
-
 /// The holds of a vault.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Holds {
@@ -46,7 +32,7 @@ pub struct Holds {
     /// Those that were released, with how, oldest first.
     pub released: Vec<(StoredHold, Release)>,
     /// Those that cannot be read: each keeps everything.
-    pub damaged: Vec<DamagedHold>,
+    pub damaged: Vec<DamagedRecord>,
 }
 
 impl Holds {
@@ -92,14 +78,13 @@ impl Vault {
     /// # Errors
     /// Only where the store itself fails; a damaged hold is listed as such.
     pub fn holds(&self) -> Result<Holds, VaultError> {
-        let mut holds = Holds::default();
+        let (records, damaged) = self.records::<HoldObject>(ObjectKind::Hold, |object| &object.vault_id)?;
+        let mut holds = Holds { damaged, ..Holds::default() };
         let mut releases: BTreeMap<String, Release> = BTreeMap::new();
-        for object in self.store.list(layout::HOLDS).map_err(|e| at(&*self.store, e))? {
-            match self.read_hold(&object) {
-                Ok(HoldRecord::Hold(hold)) => holds.active.push(StoredHold { object: object.name.as_str().to_owned(), hold }),
-                Ok(HoldRecord::Release(release)) => drop(releases.insert(release.hold.clone(), release)),
-                Err(VaultError::Damaged { object, what }) => holds.damaged.push(DamagedHold { object, what }),
-                Err(other) => return Err(other),
+        for (object, read) in records {
+            match read.record {
+                HoldRecord::Hold(hold) => holds.active.push(StoredHold { object, hold }),
+                HoldRecord::Release(release) => drop(releases.insert(release.hold.clone(), release)),
             }
         }
         for stored in std::mem::take(&mut holds.active) {
@@ -111,26 +96,12 @@ impl Vault {
         Ok(holds)
     }
 
-    fn read_hold(&self, object: &Listed) -> Result<HoldRecord, VaultError> {
-        let name = object.name.as_str().to_owned();
-        let damaged = |what: String| VaultError::Damaged { object: name.clone(), what };
-        let plain = self.read_object(&object.name, ObjectKind::Hold)?;
-        let json = zstd::bulk::decompress(&plain, MAX_HOLD_BYTES).map_err(|e| damaged(e.to_string()))?;
-        let read: HoldObject = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
-        if read.vault_id != self.info.vault_id {
-            return Err(damaged("it belongs to another vault".to_owned()));
-        }
-        Ok(read.record)
-    }
-
     /// Places a hold, under the lease so that no deletion that is under way can miss it. `hold.id` is given anew.
     ///
     /// # Errors
     /// [`VaultError::Locked`]; [`VaultError::NoKey`] where an encrypted vault has no key yet; the store's.
     pub fn add_hold(&self, hold: Hold, holder: &str) -> Result<StoredHold, VaultError> {
-        let mut id = [0; 8];
-        random(&mut id)?;
-        let hold = Hold { id: hex::encode(id), ..hold };
+        let hold = Hold { id: new_id()?, ..hold };
         let object = self.publish_hold(hold.created, HoldRecord::Hold(hold.clone()), holder)?;
         Ok(StoredHold { object, hold })
     }
@@ -147,32 +118,7 @@ impl Vault {
     }
 
     fn publish_hold(&self, at_time: Timestamp, record: HoldRecord, holder: &str) -> Result<String, VaultError> {
-        let internal = |why: String| VaultError::Internal { what: "writing a hold", why };
         let object = HoldObject { format: FORMAT, vault_id: self.info.vault_id.clone(), record };
-        let json = serde_json::to_vec(&object).map_err(|e| internal(e.to_string()))?;
-        let plain = zstd::bulk::compress(&json, 3).map_err(|e| internal(e.to_string()))?;
-        let lease = crate::lease::take(&*self.store, holder, false, &LeaseWait::default(), &Cancel::default())?;
-        let key = self.hold_key()?;
-        let stored = self.seal_object(key.as_deref(), ObjectKind::Hold, plain)?;
-        let name = layout::hold(at_time, &hex::encode(Sha256::digest(&stored)));
-        lease.check().map_err(|e| at(&*self.store, e))?;
-        publish(&*self.store, &name, &stored)?;
-        Ok(name.as_str().to_owned())
-    }
-
-    /// Any key of the ring; that of the newest epoch where it can be told.
-    fn hold_key(&self) -> Result<Option<std::sync::Arc<crate::seal::SealKey>>, VaultError> {
-        if !self.is_encrypted() {
-            return Ok(None);
-        }
-        for epoch in self.epochs()?.iter().rev() {
-            if let Some(key) = self.epoch_key(epoch)? {
-                return Ok(Some(key));
-            }
-        }
-        match self.ring.first() {
-            Some(key) => Ok(Some(key)),
-            None => Err(VaultError::NoKey { place: self.store.describe() }),
-        }
+        self.publish_record(ObjectKind::Hold, at_time, &object, holder)
     }
 }

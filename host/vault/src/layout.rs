@@ -13,6 +13,8 @@ pub const HEAD_SUMS: &str = "vault.sha256";
 
 /// The folder of the holds.
 pub const HOLDS: &str = "holds";
+/// The folder of the erasure register.
+pub const ERASURES: &str = "erasures";
 
 /// What an object is; part of its encryption context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,28 +25,32 @@ pub enum ObjectKind {
     Index,
     /// One committed backup.
     Snapshot,
-    /// Snapshots that must stay, or the end of that; the only kind that lies outside of the epochs.
+    /// Snapshots that must stay, or the end of that; lies outside of the epochs.
     Hold,
+    /// A person whose data must be erased again after a restore, or the end of that; lies outside of the epochs.
+    Erasure,
 }
 
 impl ObjectKind {
-    /// `pack`, `index`, `snapshot` or `hold`.
+    /// `pack`, `index`, `snapshot`, `hold` or `erasure`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Pack => "pack",
             Self::Index => "index",
             Self::Snapshot => "snapshot",
             Self::Hold => "hold",
+            Self::Erasure => "erasure",
         }
     }
 
-    /// The folder inside an epoch; of holds, at the top.
+    /// The folder inside an epoch; of holds and erasures, at the top.
     pub fn folder(self) -> &'static str {
         match self {
             Self::Pack => "packs",
             Self::Index => "index",
             Self::Snapshot => "snapshots",
             Self::Hold => HOLDS,
+            Self::Erasure => ERASURES,
         }
     }
 }
@@ -104,7 +110,12 @@ pub fn moved_folder(epoch: &str) -> String {
 
 /// `holds/<UTC time>-<sha256>`.
 pub fn hold(at: Timestamp, hash: &str) -> ObjectName {
-    name(format!("{HOLDS}/{}-{hash}", at.strftime("%Y%m%dT%H%M%SZ")))
+    record(ObjectKind::Hold, at, hash)
+}
+
+/// `<folder of the kind>/<UTC time>-<sha256>`, at the top of the vault.
+pub fn record(kind: ObjectKind, at: Timestamp, hash: &str) -> ObjectName {
+    name(format!("{}/{}-{hash}", kind.folder(), at.strftime("%Y%m%dT%H%M%SZ")))
 }
 
 /// `epochs/<epoch>/bad/<sha256>`: packs of this store that are damaged and that a backup must not rely on.
@@ -163,13 +174,13 @@ pub fn claimed_hash(name: &str) -> Option<&str> {
     (before_ok && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(hash)
 }
 
-/// The parts of `epochs/<epoch>/<folder>/…/<…sha256>` and of `holds/<…sha256>`, whose epoch is empty; `None` for anything
-/// else.
+/// The parts of `epochs/<epoch>/<folder>/…/<…sha256>`, and of `holds/<…sha256>` and `erasures/<…sha256>`, whose epoch is
+/// empty; `None` for anything else.
 pub fn parse(name: &str) -> Option<(&str, ObjectKind, &str)> {
     let mut parts = name.split('/');
     let top = parts.next()?;
-    if top == HOLDS {
-        return (name.split('/').count() == 2).then_some(("", ObjectKind::Hold, claimed_hash(name)?));
+    if let Some(kind) = [ObjectKind::Hold, ObjectKind::Erasure].into_iter().find(|kind| kind.folder() == top) {
+        return (name.split('/').count() == 2).then_some(("", kind, claimed_hash(name)?));
     }
     let epoch = (top == "epochs").then(|| parts.next())??;
     let kind = match parts.next()? {
@@ -197,11 +208,22 @@ mod tests {
         assert_eq!(parse(name.as_str()), Some(("2026", ObjectKind::Snapshot, id.to_hex().as_str())));
         let name = hold("2026-11-23T03:00:00Z".parse().unwrap(), &id.to_hex());
         assert_eq!(parse(name.as_str()), Some(("", ObjectKind::Hold, id.to_hex().as_str())));
+        let name = record(ObjectKind::Erasure, "2026-11-23T03:00:00Z".parse().unwrap(), &id.to_hex());
+        assert_eq!(parse(name.as_str()), Some(("", ObjectKind::Erasure, id.to_hex().as_str())));
     }
 
     #[test]
     fn what_is_no_object_is_no_object() {
-        for text in ["vault.json", "keys/ab.age", "epochs/2026/packs/ab/xyz", "epochs/../packs/ab/00", "tmp/1", "holds/1", "holds/a/b"] {
+        for text in [
+            "vault.json",
+            "keys/ab.age",
+            "epochs/2026/packs/ab/xyz",
+            "epochs/../packs/ab/00",
+            "tmp/1",
+            "holds/1",
+            "holds/a/b",
+            "erasures/1",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -48,6 +48,7 @@ mod backup;
 mod chunks;
 mod complete;
 mod entries;
+mod erasures;
 mod error;
 mod holds;
 mod known;
@@ -57,6 +58,7 @@ mod open;
 pub mod par2;
 mod progress;
 mod prune;
+mod records;
 mod repair;
 mod replicate;
 mod restore;
@@ -72,13 +74,15 @@ pub use backup::{
 };
 pub use entries::{Contents, Entries};
 pub use entry::{Entry, EntryKind};
+pub use erasures::{Erasures, StoredErasure};
 pub use error::VaultError;
-pub use holds::{DamagedHold, Holds, StoredHold};
+pub use holds::{Holds, StoredHold};
 pub use lease::LeaseWait;
 pub use moved::{Moved, MovedRecord};
 pub use open::{Chunking, Encryption, FORMAT, NewVault, Profile, Vault, VaultInfo};
 pub use progress::{NoProgress, Progress};
 pub use prune::{CleanupPlan, CleanupReport, ExpiredEpoch, ExpiryPlan, GRACE_SECS, PlannedRemoval, PruneOptions};
+pub use records::DamagedRecord;
 pub use repair::{RepairOptions, RepairOutcome, RepairReport, RepairRow, repair, repair_store};
 pub use replicate::{
     Lag, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, audit_replica, replica_lag, replica_objects, replicate,

@@ -63,6 +63,7 @@ impl Vault {
         let mut check = Check { vault: self, options, progress, report: VerifyReport::default(), damage: BTreeMap::new() };
         check.head()?;
         check.holds()?;
+        check.erasures()?;
         let list = self.snapshots()?;
         for damage in list.damaged {
             check.damage.insert(damage.object.clone(), damage);
@@ -176,6 +177,15 @@ impl Check<'_> {
         self.report.objects += (holds.active.len() + 2 * holds.released.len() + holds.damaged.len()) as u64;
         for damaged in holds.damaged {
             self.note(&damaged.object, &format!("{}; until it is repaired it keeps every snapshot", damaged.what));
+        }
+        Ok(())
+    }
+
+    fn erasures(&mut self) -> Result<(), VaultError> {
+        let erasures = self.vault.erasures()?;
+        self.report.objects += (erasures.standing.len() + 2 * erasures.withdrawn.len() + erasures.damaged.len()) as u64;
+        for damaged in erasures.damaged {
+            self.note(&damaged.object, &format!("{}; nobody knows whose data it says to erase after a restore", damaged.what));
         }
         Ok(())
     }

@@ -472,6 +472,6 @@ fn rank(object: &str) -> u8 {
         Some(ObjectKind::Index) => 5,
         None if object.ends_with("/index") => 6,
         Some(ObjectKind::Snapshot) => 7,
-        Some(ObjectKind::Hold) | None => 8,
+        Some(ObjectKind::Hold | ObjectKind::Erasure) | None => 8,
     }
 }

@@ -13,7 +13,7 @@ use havun_model::PackId;
 use std::collections::BTreeMap;
 
 /// Folders at the top of a vault whose small records are copied as they are.
-const TOP_RECORDS: [&str; 2] = ["holds", "audit"];
+const TOP_RECORDS: [&str; 3] = [layout::HOLDS, layout::ERASURES, "audit"];
 /// Likewise in an epoch. `marks` is not among them: what one store means to delete is its own affair.
 const EPOCH_RECORDS: [&str; 2] = ["holds", "moved"];
 
@@ -72,7 +72,7 @@ impl SourceObjects {
                     Some(ObjectKind::Index) => epoch.index.push(object),
                     Some(ObjectKind::Snapshot) => epoch.snapshots.push(object),
                     None if is_record => epoch.records.push(object),
-                    Some(ObjectKind::Hold) | None => {}
+                    Some(ObjectKind::Hold | ObjectKind::Erasure) | None => {}
                 }
             }
             _ => {}
