@@ -1,10 +1,14 @@
 //! From the generated exports to [`Strategy`].
 
 use crate::{
-    BackupPlan, Check, Context, Database, Detection, RestorePlan, Result, StepReport, StoredItem, Strategy, settings,
+    BackupPlan, Check, Context, Database, Detection, EraseRule, RestorePlan, RestoredItem, Result, StepReport, StoredItem, Strategy,
+    settings,
     tree::HostTarget,
     wit::{
-        exports::havun::backup::guest::{self, Description},
+        exports::havun::backup::{
+            erasure,
+            guest::{self, Description},
+        },
         havun::backup::{databases, output, project, types},
     },
 };
@@ -50,5 +54,11 @@ impl<S: Strategy> guest::Guest for Adapter<S> {
     fn verify(context: types::Context, restored: project::Tree, restored_databases: Vec<databases::Database>) -> Result<Vec<Check>> {
         let databases: Vec<&dyn Database> = restored_databases.iter().map(|database| database as &dyn Database).collect();
         S::verify(&Context::of(context)?, &restored, &databases)
+    }
+}
+
+impl<S: Strategy> erasure::Guest for Adapter<S> {
+    fn plan_erase(context: types::Context, items: Vec<RestoredItem>) -> Result<Vec<EraseRule>> {
+        S::plan_erase(&Context::of(context)?, &items)
     }
 }

@@ -43,6 +43,7 @@
 
 mod adapter;
 mod context;
+pub mod erasing;
 mod fake;
 pub mod host;
 mod plan;
@@ -57,7 +58,7 @@ mod tree;
 pub mod wit {
     wit_bindgen::generate!({
         path: "../wit",
-        world: "strategy",
+        world: "erasing-strategy",
         pub_export_macro: true,
         export_macro_name: "export_guest",
         additional_derives: [PartialEq],
@@ -66,6 +67,7 @@ pub mod wit {
 
 pub use adapter::Adapter;
 pub use context::Context;
+pub use erasing::EraseSetting;
 #[cfg(not(target_family = "wasm"))]
 pub use fake::{FakeDatabase, FakeTree};
 pub use havun_dotenv as dotenv;
@@ -75,6 +77,7 @@ pub use settings::{Settings, WordList};
 pub use strategy::{About, Strategy};
 pub use tree::{Database, Output, Target, Tree};
 pub use wit::{
+    exports::havun::backup::erasure::{EraseRule, Replacement, RestoredItem},
     exports::havun::backup::guest::{
         BackupPlan, Check, Connection, Detection, Item, Parameter, ProposedSetting, RestorePlan, RestoreStep, StepReport, StoredItem,
     },
@@ -90,9 +93,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Everything that a strategy usually names.
 pub mod prelude {
     pub use crate::{
-        About, BackupPlan, Check, Connection, ConnectionInfo, Context, Database, Detection, Error, Fault, Item, Output, Parameter,
-        ProposedSetting, Reading, RestorePlan, RestoreStep, Result, Settings, Stat, StepOutcome, StepReport, StoredItem, Strategy, Target,
-        Tree, Verdict, WordList, dotenv, export_strategy, host, settings,
+        About, BackupPlan, Check, Connection, ConnectionInfo, Context, Database, Detection, EraseRule, EraseSetting, Error, Fault, Item,
+        Output, Parameter, ProposedSetting, Reading, Replacement, RestorePlan, RestoreStep, RestoredItem, Result, Settings, Stat,
+        StepOutcome, StepReport, StoredItem, Strategy, Target, Tree, Verdict, WordList, dotenv, erasing, export_strategy, host, settings,
     };
     #[cfg(not(target_family = "wasm"))]
     pub use crate::{FakeDatabase, FakeTree};

@@ -1,7 +1,8 @@
 //! The trait that a strategy implements.
 
 use crate::{
-    BackupPlan, Check, Context, Database, Detection, Error, Output, RestorePlan, Result, Settings, StepReport, StoredItem, Target, Tree,
+    BackupPlan, Check, Context, Database, Detection, EraseRule, Error, Output, RestorePlan, RestoredItem, Result, Settings, StepReport,
+    StoredItem, Target, Tree,
 };
 
 /// What a strategy says of itself.
@@ -79,6 +80,15 @@ pub trait Strategy {
     /// # Errors
     /// Only where going on makes no sense; what is wrong with the application is a check.
     fn verify(_cx: &Context<Self::Settings>, _restored: &dyn Tree, _databases: &[&dyn Database]) -> Result<Vec<Check>> {
+        Ok(Vec::new())
+    }
+
+    /// What to erase, of everybody in the erasure register, from what has been restored; the host does it. As a rule
+    /// [`erasing::rules`](crate::erasing::rules) of a setting. CPU budget 5 s.
+    ///
+    /// # Errors
+    /// The operator is told that nothing was erased, and why.
+    fn plan_erase(_cx: &Context<Self::Settings>, _items: &[RestoredItem]) -> Result<Vec<EraseRule>> {
         Ok(Vec::new())
     }
 }

@@ -1,10 +1,7 @@
 //! One call in its sandbox: a thread, a store and an instance of its own, all gone when it returns.
 
 use crate::{
-    api::{
-        GuestError,
-        bindings::{self, exports::havun::backup::guest},
-    },
+    api::GuestError,
     engine::{TICK, Ticker},
     limits::{Budget, Limits, Meter},
     text,
@@ -18,7 +15,7 @@ use std::{
 };
 use wasmtime::{
     Engine, Store, Trap, UpdateDeadline,
-    component::{ResourceTable, ResourceTableError},
+    component::{Instance, InstancePre, ResourceTable, ResourceTableError},
 };
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, I32Exit, WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe};
 
@@ -238,7 +235,7 @@ pub struct Sandbox<'a> {
     /// Memory of all calls.
     pub memory: &'a Arc<AtomicU64>,
     /// The component, linked.
-    pub component: &'a bindings::StrategyPre<Guest>,
+    pub component: &'a InstancePre<Guest>,
 }
 
 impl Sandbox<'_> {
@@ -252,7 +249,7 @@ impl Sandbox<'_> {
         &self,
         order: &Order<'_>,
         serve: impl FnOnce() -> S,
-        body: impl AsyncFnOnce(&mut Store<Guest>, &guest::Guest) -> wasmtime::Result<Result<R, GuestError>> + Send,
+        body: impl AsyncFnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<Result<R, GuestError>> + Send,
     ) -> (Result<R, StrategyError>, S)
     where
         R: Send,
@@ -274,7 +271,7 @@ impl Sandbox<'_> {
     fn block<R>(
         &self,
         order: &Order<'_>,
-        body: impl AsyncFnOnce(&mut Store<Guest>, &guest::Guest) -> wasmtime::Result<Result<R, GuestError>>,
+        body: impl AsyncFnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<Result<R, GuestError>>,
     ) -> Result<R, StrategyError> {
         let io = |source: std::io::Error| order.error(Blame::Host, "io", &source.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
@@ -282,7 +279,7 @@ impl Sandbox<'_> {
         let mut store = self.store(order).map_err(|source| order.error(Blame::Host, "io", &source.to_string()))?;
         let guest = async {
             let instance = self.component.instantiate_async(&mut store).await?;
-            body(&mut store, instance.havun_backup_guest()).await
+            body(&mut store, &instance).await
         };
         let answer = runtime.block_on(async {
             tokio::select! {

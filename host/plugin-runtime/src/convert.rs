@@ -2,12 +2,16 @@
 //! anything acts on it: names, paths, globs, kinds, counts. Text for people is cleaned and cut.
 
 use crate::{
-    api::bindings::{exports::havun::backup::guest, havun::backup::types},
+    api::{
+        bindings::{exports::havun::backup::guest, havun::backup::types},
+        erase_step::exports::havun::backup::erasure,
+    },
     globs, inspect, paths, text,
 };
 use havun_model::{
     BackupPlan, Check, Connection, DatabaseItem, Detection, GeneratedItem, GitItem, ItemKind, ItemName, Parameter, ParameterSource,
     PlanItem, ProposedSetting, RestorePlan, RestoreStep, StepReport, StoredItem, StrategyContext, StrategyInfo, TreeItem,
+    erasures::{EraseRule, EraseTarget, Normalise, RowAction},
 };
 use std::collections::BTreeSet;
 
@@ -292,6 +296,73 @@ pub fn checks(checks: Vec<guest::Check>) -> Result<Vec<Check>, Refusal> {
         Ok(Check { name: text::line(&c.name, 200), outcome, detail: line(&c.detail) })
     };
     checks.into_iter().map(check).collect()
+}
+
+/// What an erase step is told of a restored item.
+pub fn restored_item(item: &StoredItem) -> erasure::RestoredItem {
+    erasure::RestoredItem { name: item.name.clone(), kind: item.kind.clone(), complete: item.complete }
+}
+
+/// `plan-erase`; `items` are those that it was told of.
+pub fn erase_rules(rules: Vec<erasure::EraseRule>, items: &[StoredItem]) -> Result<Vec<EraseRule>, Refusal> {
+    bounded("erase rules", &rules, MAX_ITEMS)?;
+    rules.into_iter().map(|rule| erase_rule(rule, items)).collect()
+}
+
+fn erase_rule(rule: erasure::EraseRule, items: &[StoredItem]) -> Result<EraseRule, Refusal> {
+    let item = ItemName::new(text::line(&rule.item, 80)).map_err(|source| source.to_string())?;
+    let found = items.iter().find(|known| known.name == item.as_str());
+    let kind = found.map(|known| known.kind.as_str()).ok_or_else(|| format!("nothing is restored as item `{item}`"))?;
+    let normalise = rule.normalise.iter().map(|word| {
+        Normalise::named(word).ok_or_else(|| format!("{} is no way to normalise a value that this program knows", quoted(word)))
+    });
+    let normalise = normalise.collect::<Result<_, _>>()?;
+    let target = match (rule.kind.as_str(), kind) {
+        ("rows", "database") => row_target(rule).map_err(|what| format!("item `{item}`: {what}"))?,
+        ("files", "tree") => {
+            EraseTarget::Files { pattern: subject_pattern(&rule.pattern).map_err(|what| format!("item `{item}`: {what}"))? }
+        }
+        ("rows" | "files", other) => return Err(format!("item `{item}` is a {other} and holds no {}", rule.kind)),
+        (other, _) => return Err(format!("this program knows no erase rule of kind {}", quoted(other))),
+    };
+    Ok(EraseRule { item, normalise, target })
+}
+
+fn row_target(rule: erasure::EraseRule) -> Result<EraseTarget, Refusal> {
+    let action = match rule.action.as_str() {
+        "delete" => RowAction::Delete,
+        "replace" => {
+            bounded("replacements", &rule.replacements, MAX_ITEMS)?;
+            if rule.replacements.is_empty() {
+                return Err("a rule that replaces needs columns to replace".to_owned());
+            }
+            let value = |r: erasure::Replacement| {
+                let too_long = r.value.as_ref().is_some_and(|value| value.len() > MAX_LINE);
+                if too_long { Err("a replacement is too long".to_owned()) } else { Ok((identifier(r.column)?, r.value)) }
+            };
+            RowAction::Replace { values: rule.replacements.into_iter().map(value).collect::<Result<_, _>>()? }
+        }
+        other => return Err(format!("{} is nothing that can be done with rows", quoted(other))),
+    };
+    Ok(EraseTarget::Rows { table: identifier(rule.table)?, column: identifier(rule.column)?, action })
+}
+
+/// The name of a table or column, which the host quotes.
+fn identifier(name: String) -> Result<String, Refusal> {
+    let bad = name.is_empty() || name.len() > 256 || text::has_control(&name);
+    if bad { Err(format!("{} is not a name of a table or column", quoted(&name))) } else { Ok(name) }
+}
+
+/// A path with one placeholder, in its last component.
+fn subject_pattern(pattern: &str) -> Result<String, Refusal> {
+    let pattern = planned(pattern)?;
+    let marks = |text: &str| text.matches("{subject}").count() + text.matches("{hash}").count();
+    let last = pattern.rsplit('/').next().unwrap_or_default();
+    if marks(&pattern) == 1 && marks(last) == 1 && !last.contains('*') {
+        Ok(pattern)
+    } else {
+        Err(format!("{} needs `{{subject}}` or `{{hash}}` once, in its last component, and no `*` there", quoted(&pattern)))
+    }
 }
 
 #[cfg(test)]

@@ -140,3 +140,57 @@ fn a_proposed_setting_is_json() {
     assert_eq!(proposed("[\"a\"]").unwrap().settings[0].value, serde_json::json!(["a"]));
     assert!(proposed("not json").is_err());
 }
+
+fn rule(kind: &str, item: &str) -> erasure::EraseRule {
+    erasure::EraseRule {
+        item: item.to_owned(),
+        kind: kind.to_owned(),
+        table: "users".to_owned(),
+        column: "email".to_owned(),
+        action: "delete".to_owned(),
+        replacements: vec![],
+        pattern: "avatars/*/{subject}.png".to_owned(),
+        normalise: vec!["trim".to_owned(), "lower".to_owned()],
+        ext: vec![],
+    }
+}
+
+fn restored() -> Vec<StoredItem> {
+    let item = |name: &str, kind: &str| StoredItem { name: name.to_owned(), kind: kind.to_owned(), complete: true, bytes: 0, files: 0 };
+    vec![item("database", "database"), item("app", "tree")]
+}
+
+#[test]
+fn erase_rules_are_taken_over() {
+    let rules = erase_rules(vec![rule("rows", "database"), rule("files", "app")], &restored()).unwrap();
+    assert!(matches!(&rules[0].target, EraseTarget::Rows { table, action: RowAction::Delete, .. } if table == "users"));
+    assert!(matches!(&rules[1].target, EraseTarget::Files { pattern } if pattern == "avatars/*/{subject}.png"));
+}
+
+#[test]
+fn an_erase_rule_that_cannot_be_meant_is_refused() {
+    type Change = fn(&mut erasure::EraseRule);
+    let changes: [(&str, Change); 9] = [
+        ("no item", |r| r.item = "gone".to_owned()),
+        ("another kind of item", |r| r.item = "app".to_owned()),
+        ("kind", |r| r.kind = "records".to_owned()),
+        ("action", |r| r.action = "drop".to_owned()),
+        ("nothing replaced", |r| r.action = "replace".to_owned()),
+        ("normalise", |r| r.normalise = vec!["soundex".to_owned()]),
+        ("table", |r| r.table = "a\nb".to_owned()),
+        ("column", |r| r.column = String::new()),
+        ("replaced column", |r| {
+            r.action = "replace".to_owned();
+            r.replacements = vec![erasure::Replacement { column: String::new(), value: None }];
+        }),
+    ];
+    for (what, change) in changes {
+        let mut rule = rule("rows", "database");
+        change(&mut rule);
+        assert!(erase_rules(vec![rule], &restored()).is_err(), "{what}");
+    }
+    for pattern in ["../{subject}", "/x/{subject}", "{subject}/x", "x", "{subject}-{hash}", "*{subject}", ""] {
+        let rule = erasure::EraseRule { pattern: pattern.to_owned(), ..rule("files", "app") };
+        assert!(erase_rules(vec![rule], &restored()).is_err(), "{pattern}");
+    }
+}

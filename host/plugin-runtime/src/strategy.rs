@@ -1,7 +1,10 @@
 //! Loading a component and calling it: the [`Strategy`] that operations see.
 
 use crate::{
-    api::{self, Database, GuestError, Port, TargetHandle, TreeHandle, Writer, bindings, bindings::StrategyPre},
+    api::{
+        self, Database, GuestError, Port, TargetHandle, TreeHandle, Writer, bindings, bindings::StrategyIndices, erase_step,
+        erase_step::EraseStepIndices,
+    },
     cache::Cache,
     call::{Guest, Order, Sandbox},
     compile, convert,
@@ -13,7 +16,7 @@ use crate::{
 };
 use havun_model::{
     BackupPlan, Blame, Cancel, Check, Detection, Digest, RestorePlan, ScratchDatabase, SilentLog, StepReport, StoredItem, Strategy,
-    StrategyContext, StrategyError, StrategyInfo, StrategyLog,
+    StrategyContext, StrategyError, StrategyInfo, StrategyLog, erasures::EraseRule,
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -23,7 +26,7 @@ use std::{
 };
 use wasmtime::{
     Engine, Store,
-    component::{Component, Linker, Resource},
+    component::{Component, Instance, InstancePre, Linker, Resource},
 };
 
 /// How a [`Runtime`] works.
@@ -167,14 +170,23 @@ struct Loaded {
     digest: Digest,
     info: StrategyInfo,
     component: Component,
-    linked: OnceLock<StrategyPre<Guest>>,
+    linked: OnceLock<Linked>,
+}
+
+/// A component whose imports are met, and where its exports are.
+struct Linked {
+    instance: InstancePre<Guest>,
+    guest: StrategyIndices,
+    /// Not every strategy has this step.
+    erase: Option<EraseStepIndices>,
 }
 
 type Exports = bindings::exports::havun::backup::guest::Guest;
+type EraseExports = erase_step::exports::havun::backup::erasure::Guest;
 type Answer<R> = wasmtime::Result<Result<R, GuestError>>;
 
 impl Loaded {
-    fn linked(&self, machine: &Machine) -> wasmtime::Result<&StrategyPre<Guest>> {
+    fn linked(&self, machine: &Machine) -> wasmtime::Result<&Linked> {
         if let Some(linked) = self.linked.get() {
             return Ok(linked);
         }
@@ -185,12 +197,41 @@ impl Loaded {
                 machine.linker.get_or_init(|| linker)
             }
         };
-        let linked = StrategyPre::new(linker.instantiate_pre(&self.component)?)?;
+        let instance = linker.instantiate_pre(&self.component)?;
+        let guest = StrategyIndices::new(&instance)?;
+        // By its name: where it is missing or has other types, there is no such step.
+        let erase = EraseStepIndices::new(&instance).ok();
+        let linked = Linked { instance, guest, erase };
         Ok(self.linked.get_or_init(|| linked))
     }
 
     fn order<'a>(&'a self, call: &'static str, budget: Budget, cancel: &'a Cancel, log: &Arc<dyn StrategyLog>) -> Order<'a> {
         Order { strategy: &self.info.id, call, budget, cancel, log: Arc::clone(log) }
+    }
+
+    fn ready(&self, order: &Order<'_>) -> Result<(&Machine, &Linked), StrategyError> {
+        let host = |what: String| order.error(Blame::Host, "io", &what);
+        let machine = self.shared.machine().map_err(|source| host(source.to_string()))?;
+        let linked = self.linked(machine).map_err(|source| host(format!("{source:#}")))?;
+        Ok((machine, linked))
+    }
+
+    /// Calls an instance; `serve` runs on this thread meanwhile.
+    fn call_instance<R: Send, S>(
+        &self,
+        order: &Order<'_>,
+        serve: impl FnOnce() -> S,
+        body: impl AsyncFnOnce(&mut Store<Guest>, &Instance) -> Answer<R> + Send,
+    ) -> Result<(Result<R, StrategyError>, S), StrategyError> {
+        let (machine, linked) = self.ready(order)?;
+        let sandbox = Sandbox {
+            engine: &machine.engine,
+            ticker: &machine.ticker,
+            limits: &self.shared.limits,
+            memory: &self.shared.memory,
+            component: &linked.instance,
+        };
+        Ok(sandbox.call(order, serve, body))
     }
 
     /// Calls the guest; `serve` runs on this thread meanwhile.
@@ -200,17 +241,29 @@ impl Loaded {
         serve: impl FnOnce() -> S,
         body: impl AsyncFnOnce(&mut Store<Guest>, &Exports) -> Answer<R> + Send,
     ) -> Result<(Result<R, StrategyError>, S), StrategyError> {
-        let host = |what: String| order.error(Blame::Host, "io", &what);
-        let machine = self.shared.machine().map_err(|source| host(source.to_string()))?;
-        let component = self.linked(machine).map_err(|source| host(format!("{source:#}")))?;
-        let sandbox = Sandbox {
-            engine: &machine.engine,
-            ticker: &machine.ticker,
-            limits: &self.shared.limits,
-            memory: &self.shared.memory,
-            component,
-        };
-        Ok(sandbox.call(order, serve, body))
+        let guest = &self.ready(order)?.1.guest;
+        self.call_instance(order, serve, async move |store, instance| {
+            let strategy = guest.load(&mut *store, instance)?;
+            body(store, strategy.havun_backup_guest()).await
+        })
+    }
+
+    /// Calls the erase step, where there is one.
+    fn call_erase<R: Send>(
+        &self,
+        order: &Order<'_>,
+        body: impl AsyncFnOnce(&mut Store<Guest>, &EraseExports) -> Answer<R> + Send,
+    ) -> Result<Option<R>, StrategyError> {
+        let Some(erase) = &self.ready(order)?.1.erase else { return Ok(None) };
+        let called = self.call_instance(
+            order,
+            || (),
+            async move |store, instance| {
+                let step = erase.load(&mut *store, instance)?;
+                body(store, step.havun_backup_erasure()).await
+            },
+        )?;
+        called.0.map(Some)
     }
 
     fn call<R: Send>(
@@ -343,5 +396,13 @@ impl Strategy for Loaded {
             guest.call_verify(store, &context, restored, &handles).await
         })?;
         accept(&order, convert::checks(checks))
+    }
+
+    fn plan_erase(&self, cx: &StrategyContext, items: &[StoredItem]) -> Result<Option<Vec<EraseRule>>, StrategyError> {
+        let order = self.order("plan-erase", self.shared.limits.plan, &cx.cancel, &cx.log);
+        let context = convert::context(cx);
+        let restored: Vec<_> = items.iter().map(convert::restored_item).collect();
+        let rules = self.call_erase(&order, async move |store, step| step.call_plan_erase(store, &context, &restored).await)?;
+        rules.map(|rules| accept(&order, convert::erase_rules(rules, items))).transpose()
     }
 }

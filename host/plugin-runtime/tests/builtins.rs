@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Bench, bench, told};
-use havun_model::{BackupPlan, Cancel, Detection};
+use havun_model::{BackupPlan, Cancel, Detection, StoredItem};
 use havun_plugin_runtime::{Limits, builtin, builtin_ids};
 
 fn project(files: &[(&str, &str)]) -> Bench {
@@ -68,4 +68,23 @@ fn nodejs_and_packages_are_planned() {
         ("src/Kit.php", "<?php\n"),
     ]);
     assert!(kinds(&looked_at(&package, "laravel-package").1).contains(&"tree"));
+}
+
+#[test]
+fn erase_steps_say_what_the_operator_set() {
+    let bench = project(&[]);
+    let item = |name: &str, kind: &str| StoredItem { name: name.to_owned(), kind: kind.to_owned(), complete: true, bytes: 0, files: 0 };
+    let items = [item("source", "tree"), item("database", "database")];
+    let mut context = told(&[]);
+    context.settings = serde_json::json!({ "erasure": [{ "table": "users", "column": "email" }, { "files": "avatars/{subject}.png" }] });
+    for id in ["files", "laravel", "nodejs"] {
+        let strategy = bench.runtime.load(builtin(id).unwrap(), id).unwrap();
+        let rules = strategy.plan_erase(&context, &items).unwrap().unwrap();
+        assert_eq!(rules.iter().map(|rule| rule.item.as_str()).collect::<Vec<_>>(), ["database", "source"], "{id}");
+        assert!(strategy.plan_erase(&told(&[]), &items).unwrap().unwrap().is_empty());
+        context.settings["erasure"][0]["action"] = "drop".into();
+        let error = strategy.plan_erase(&context, &items).unwrap_err();
+        assert_eq!((error.call, error.code.as_str()), ("plan-erase", "invalid"));
+        context.settings["erasure"][0]["action"] = "delete".into();
+    }
 }

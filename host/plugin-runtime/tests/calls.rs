@@ -338,3 +338,11 @@ fn a_strategy_is_called_from_within_a_runtime_too() {
     let plan = runtime.block_on(async { strategy.plan_backup(&told(&[("do", "fine")]), &bench.root()) });
     assert_eq!(plan.unwrap().items.len(), 1);
 }
+
+#[test]
+fn a_strategy_that_was_built_before_there_were_erase_steps_has_none_and_works() {
+    let bench = bench(tight());
+    let items = [StoredItem { name: "files".to_owned(), kind: "tree".to_owned(), complete: true, bytes: 1, files: 1 }];
+    assert_eq!(bench.unruly().plan_erase(&told(&[]), &items).unwrap(), None);
+    assert_eq!(bench.unruly().plan_backup(&told(&[("do", "fine")]), &bench.root()).unwrap().items.len(), 1);
+}

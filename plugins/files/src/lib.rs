@@ -13,6 +13,8 @@ settings! {
         exclude: Vec<String>,
         /// Names of listed databases to back up; all of `[projects.NAME.databases]` when absent.
         databases: Option<Vec<String>>,
+        /// What is erased again from a restored backup, of everybody in the erasure register: `{ table = "users", column = "email" }` deletes rows, with `clear = ["name"]` or `replace = { name = "erased" }` it empties columns of them; `{ files = "avatars/{subject}.png" }` removes files.
+        erasure: Vec<EraseSetting>,
     }
 }
 
@@ -36,6 +38,7 @@ impl Strategy for Files {
                 plan.warn(format!("`{glob}` of the setting `include` does not exist"));
             }
         }
+        plan.warnings.extend(erasing::faults(&cx.settings.erasure));
         Ok(plan)
     }
 
@@ -47,6 +50,10 @@ impl Strategy for Files {
         let mut checks = vec![files_check(restored)];
         checks.extend(databases.iter().map(|database| database_check(*database)));
         Ok(checks)
+    }
+
+    fn plan_erase(cx: &Context<FilesSettings>, items: &[RestoredItem]) -> Result<Vec<EraseRule>> {
+        erasing::rules(&cx.settings.erasure, items)
     }
 }
 

@@ -36,6 +36,7 @@ impl Strategy for Laravel {
         plan.items.extend(layout.items(&cx.settings));
         plan.warnings.extend(databases.warnings);
         plan.warnings.extend(files::warnings(root, &app, &layout));
+        plan.warnings.extend(erasing::faults(&cx.settings.erasure));
         Ok(plan)
     }
 
@@ -49,6 +50,10 @@ impl Strategy for Laravel {
 
     fn verify(cx: &Context<LaravelSettings>, restored: &dyn Tree, databases: &[&dyn Database]) -> Result<Vec<Check>> {
         Ok(verify::checks(cx, restored, databases))
+    }
+
+    fn plan_erase(cx: &Context<LaravelSettings>, items: &[RestoredItem]) -> Result<Vec<EraseRule>> {
+        erasing::rules(&cx.settings.erasure, items)
     }
 }
 

@@ -23,5 +23,7 @@ settings! {
         connections: Option<Vec<String>>,
         /// The dotenv file that the application reads.
         env_file: String = ".env".to_owned(),
+        /// What is erased again from a restored backup, of everybody in the erasure register: `{ table = "users", column = "email" }` deletes rows, with `clear = ["name"]` or `replace = { name = "erased" }` it empties columns of them; `{ files = "avatars/{subject}.png" }` removes files.
+        erasure: Vec<EraseSetting>,
     }
 }

@@ -36,6 +36,7 @@ impl Strategy for NodeJs {
         plan.items.extend(files::items(&project, &cx.settings, &databases.raw_files)?);
         plan.warnings.extend(databases.warnings);
         plan.warnings.extend(files::warnings(&project, &cx.settings));
+        plan.warnings.extend(erasing::faults(&cx.settings.erasure));
         Ok(plan)
     }
 
@@ -49,6 +50,10 @@ impl Strategy for NodeJs {
 
     fn verify(cx: &Context<NodeSettings>, restored: &dyn Tree, databases: &[&dyn Database]) -> Result<Vec<Check>> {
         Ok(restore::checks(cx, restored, databases))
+    }
+
+    fn plan_erase(cx: &Context<NodeSettings>, items: &[RestoredItem]) -> Result<Vec<EraseRule>> {
+        erasing::rules(&cx.settings.erasure, items)
     }
 }
 

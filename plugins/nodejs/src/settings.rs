@@ -19,5 +19,7 @@ settings! {
         databases: Option<Vec<String>>,
         /// The dotenv file that wins; `.env.production.local`, `.env.local`, `.env.production` and `.env`, in this order, when absent.
         env_file: Option<String>,
+        /// What is erased again from a restored backup, of everybody in the erasure register: `{ table = "users", column = "email" }` deletes rows, with `clear = ["name"]` or `replace = { name = "erased" }` it empties columns of them; `{ files = "avatars/{subject}.png" }` removes files.
+        erasure: Vec<EraseSetting>,
     }
 }

@@ -29,6 +29,17 @@ pub mod bindings {
     });
 }
 
+/// Generated from `wit/erasure.wit`: an interface that a component may lack.
+#[allow(clippy::all, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::todo)]
+pub mod erase_step {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "erase-step",
+        exports: { default: async },
+        with: { "havun:backup/types": super::bindings::havun::backup::types },
+    });
+}
+
 pub use bindings::havun::backup::types::Error as GuestError;
 
 /// What a host function answers when it fails: an error that the guest sees, or the end of the call.
