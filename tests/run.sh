@@ -29,6 +29,7 @@ python3 python3
 unshare util-linux
 setpriv util-linux
 mount mount
+mkfs.btrfs btrfs-progs
 cc build-essential
 LIST
   # Debian keeps this server off the PATH, one folder for each major version.

@@ -4,12 +4,13 @@
 //! anything else is done for it, and that row says how it ended. A dry run makes the same plan, and writes nothing.
 //!
 //! Read this file (the projects), `execute` (one of them), `items` (databases, generated files, history),
-//! `forecast` (what a dry run expects), `report`.
+//! `forecast` (what a dry run expects), `pause` (database and files of one moment), `report`.
 
 mod execute;
 mod forecast;
 mod history;
 mod items;
+mod pause;
 mod plan;
 mod report;
 
@@ -60,12 +61,16 @@ pub fn run(cx: &Context, options: &RunOptions) -> Result<RunReport, OperationErr
         projects: Vec::new(),
         retried: Vec::new(),
     };
+    let mut left_behind = if options.dry_run { Vec::new() } else { pause::undo_left_behind(cx) };
+    left_behind.iter().for_each(|(_, text)| tracing::warn!("{text}"));
     for (place, project) in (1..).zip(&projects) {
         if cx.cancel.is_cancelled() {
             break;
         }
         cx.observer.project_begins(&project.name, place, projects.len());
-        let ended = run_project(cx, project, options, &report.run_id);
+        let mut ended = run_project(cx, project, options, &report.run_id);
+        let own = left_behind.extract_if(.., |(of, _)| of.as_ref() == Some(&project.name));
+        ended.warnings.extend(own.map(|(_, text)| text));
         cx.observer.project_ends(&ended);
         report.projects.push(ended);
     }
@@ -182,7 +187,7 @@ fn log_end(run: &ProjectRun) -> LogEnd {
         bytes_added: stats.bytes_added,
         problems: run.problems.len() as u64,
         message,
-        details: serde_json::json!({ "outcome": run.outcome, "stats": run.stats, "items": run.items, "stores": run.stores, "warnings": run.warnings }),
+        details: serde_json::json!({ "outcome": run.outcome, "stats": run.stats, "items": run.items, "stores": run.stores, "warnings": run.warnings, "consistency": run.consistency }),
     }
 }
 
@@ -201,6 +206,8 @@ impl ProjectRun {
             items: std::collections::BTreeMap::new(),
             stats: None,
             expected: None,
+            consistency: None,
+            preparations: Vec::new(),
             stores: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -224,7 +231,7 @@ impl ProjectRun {
 
     /// The outcome of what was stored and copied.
     fn settle(&mut self, stored: Outcome) {
-        let whole = stored == Outcome::Ok && self.stores.iter().all(|s| s.state == "stored");
+        let whole = stored == Outcome::Ok && self.problems.is_empty() && self.stores.iter().all(|s| s.state == "stored");
         self.outcome = if whole { RunOutcome::Ok } else { RunOutcome::Partial };
     }
 }

@@ -51,7 +51,11 @@ pub fn project_lines(run: &ProjectRun) -> Vec<String> {
     let mut lines = vec![format!("{:<8} {}", run.outcome.word(), head(run))];
     if run.outcome == RunOutcome::Planned {
         lines.extend(run.plan.iter().flat_map(plan_lines));
+        lines.extend(run.preparations.iter().map(|line| format!("  {line}")));
         lines.extend(run.expected.iter().flat_map(expected_lines));
+    }
+    if let Some(paused) = run.consistency.as_ref().and_then(|consistency| consistency.paused_ms) {
+        lines.push(format!("  the application rested for {}.{:03} s", paused / 1000, paused % 1000));
     }
     lines.extend(run.problems.iter().map(|problem| format!("  missing: {problem}")));
     for store in &run.stores {

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Names the life of process `pid`: the machine's boot and the process's start. `None` when there is no such process.
-pub(super) fn of(pid: u32) -> Option<String> {
+pub(crate) fn of(pid: u32) -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command in parentheses may hold anything; the start time is the 20th field after it.

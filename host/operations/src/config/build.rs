@@ -5,8 +5,8 @@ use super::{
     check::{Checker, port, whole},
     secret::Secret,
     types::{
-        Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store,
-        SftpStore, Slack, StoreConfig, StoreKind, Tier, UploadCheck,
+        Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, QuiesceConfig,
+        Retention, S3Store, SftpStore, Slack, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
     },
 };
 use havun_model::{ProjectName, StoreName, retention::Term};
@@ -314,10 +314,45 @@ fn project(
             explicit_archive: retention.get("archive").is_some(),
         },
         databases,
+        quiesce: section.get("quiesce").and_then(|value| quiesce(value.span().start, &section.section("quiesce"), checker)),
+        snapshot: snapshot(&section.section("snapshot")),
         settings: settings?,
         name: name.clone(),
     };
     Some((name, project))
+}
+
+/// A pause that nothing ends would last until somebody notices.
+fn quiesce(at: usize, section: &Section<'_>, checker: &mut Checker<'_>) -> Option<QuiesceConfig> {
+    let (before, after) = (section.texts("before"), section.texts("after"));
+    if before.is_empty() && after.is_empty() {
+        checker.report(at, "`quiesce` has neither `before` nor `after`".to_owned());
+    }
+    for (name, command) in [("before", &before), ("after", &after)] {
+        if command.first().is_some_and(String::is_empty) {
+            checker.report(at, format!("`{name}` names no program"));
+        }
+    }
+    Some(QuiesceConfig {
+        before,
+        after,
+        user: section.text("user"),
+        timeout_secs: section.value("timeout").and_then(whole).unwrap_or(60),
+        goes_on: section.str("on_failure") == Some("continue"),
+    })
+}
+
+fn snapshot(section: &Section<'_>) -> Option<SnapshotSource> {
+    match section.str("kind")? {
+        "btrfs" => Some(SnapshotSource::Btrfs { subvolume: section.path("subvolume")? }),
+        "zfs" => Some(SnapshotSource::Zfs { dataset: section.text("dataset")? }),
+        "lvm" => Some(SnapshotSource::Lvm {
+            volume_group: section.text("volume_group")?,
+            logical_volume: section.text("logical_volume")?,
+            size: section.text("size")?,
+        }),
+        _ => None,
+    }
 }
 
 fn report_strategy(section: &Section<'_>, plugins: &BTreeMap<String, PluginConfig>, checker: &mut Checker<'_>) {

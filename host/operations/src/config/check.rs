@@ -107,6 +107,17 @@ impl<'t> Checker<'t> {
             (Kind::SecretUrl(schemes), DeValue::String(text)) => self.url(text, schemes, name, at),
             (Kind::Secret | Kind::SecretUrl(_), DeValue::Table(table)) => self.secret(table, name, at),
             (Kind::Section(shape), DeValue::Table(table)) => self.table(table, key_at..key_at, shape, &join(path, name)),
+            (Kind::Command, DeValue::Array(list)) => {
+                if list.is_empty() {
+                    self.report(at, format!("`{name}` is empty: it needs a program, and its arguments as texts of their own"));
+                }
+                list.iter().for_each(|item| self.argument(item, name));
+            }
+            (Kind::OneOf(kinds), DeValue::Table(table)) => {
+                if let Some(shape) = self.kind(value, kinds) {
+                    self.table(table, key_at..key_at, shape, &join(path, name));
+                }
+            }
             (Kind::Named(shape), DeValue::Table(table)) => self.named(table, name, path, |_, _| Some(shape)),
             (Kind::Kinds(kinds), DeValue::Table(table)) => self.named(table, name, path, |checker, entry| checker.kind(entry, kinds)),
             (kind, other) => self.report(at, format!("`{name}` must be {}, not {}", expectation(kind), article(other.type_str()))),
@@ -167,6 +178,16 @@ impl<'t> Checker<'t> {
         }
     }
 
+    /// An argument may be empty, but never hold what no argument can.
+    fn argument(&mut self, item: &Spanned<DeValue<'_>>, name: &str) {
+        let wrong = match item.get_ref() {
+            DeValue::String(text) if text.contains('\0') => "holds a NUL character".to_owned(),
+            DeValue::String(_) => return,
+            other => format!("must hold texts, not {}", article(other.type_str())),
+        };
+        self.report(item.span().start, format!("`{name}` {wrong}"));
+    }
+
     fn rule(&mut self, rule: Rule, text: &str, name: &str, at: usize) {
         let wrong = match rule {
             Rule::Term => text.parse::<Term>().err().map(|e| e.to_string()),
@@ -183,6 +204,9 @@ impl<'t> Checker<'t> {
             Rule::Digest => text.parse::<Digest>().err().map(|e| e.to_string()),
             Rule::Address => (!is_address(text)).then(|| format!("`{text}` is not a mail address")),
             Rule::Rate => text.parse::<Rate>().err().map(|e| e.to_string()),
+            Rule::User => crate::users::User::named(text).err().map(|e| e.to_string()),
+            Rule::Volume => (!is_volume(text)).then(|| format!("`{text}` is not a name that LVM or ZFS would take")),
+            Rule::VolumeSize => (!is_volume_size(text)).then(|| format!("`{text}` is not a size: use `5G` or `10%ORIGIN`")),
             Rule::HttpUrl => (!has_scheme(text, &["https", "http"])).then(|| format!("`{text}` is not an http(s) address")),
         };
         if let Some(why) = wrong {
@@ -276,11 +300,12 @@ fn expectation(kind: Kind) -> &'static str {
     match kind {
         Kind::Text | Kind::Path | Kind::Word(_) | Kind::Checked(_) => "a text",
         Kind::Texts | Kind::CheckedList(_) => "a list of texts",
+        Kind::Command => "a list of texts: a program and its arguments",
         Kind::Bool => "true or false",
         Kind::Port => "a port from 1 to 65535",
         Kind::Count(..) => "a whole number",
         Kind::Secret | Kind::SecretUrl(_) => "a secret: a text, or a table with `file`, `env` or `credential`",
-        Kind::Section(_) | Kind::Named(_) | Kind::Kinds(_) | Kind::Free => "a table",
+        Kind::Section(_) | Kind::Named(_) | Kind::Kinds(_) | Kind::OneOf(_) | Kind::Free => "a table",
     }
 }
 
@@ -312,6 +337,18 @@ fn is_host_key(text: &str) -> bool {
         (Some(kind), Some(key)) => (kind.starts_with("ssh-") || kind.starts_with("ecdsa-")) && key.starts_with("AAAA") && base64(key),
         _ => false,
     }
+}
+
+/// No option, no path that leads elsewhere.
+fn is_volume(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '+' | ':' | '/');
+    text.chars().all(plain) && text.split('/').all(|part| !part.is_empty() && part != ".." && part != "." && !part.starts_with('-'))
+}
+
+fn is_volume_size(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    number.parse::<u64>().is_ok_and(|n| n > 0) && matches!(unit, "M" | "G" | "T" | "%ORIGIN" | "%FREE" | "%VG")
 }
 
 fn is_address(text: &str) -> bool {

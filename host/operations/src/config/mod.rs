@@ -28,6 +28,6 @@ pub use schema::schema;
 pub use secret::{Secret, SecretError};
 pub use show::{Shown, show};
 pub use types::{
-    Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, Retention, S3Store, SPOOL,
-    SftpStore, Slack, StoreConfig, StoreKind, Tier, UploadCheck,
+    Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, QuiesceConfig, Retention,
+    S3Store, SPOOL, SftpStore, Slack, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
 };

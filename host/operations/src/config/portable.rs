@@ -12,7 +12,16 @@ use serde_json::Value;
 pub fn portable(config: &Config, project: &ProjectName) -> Value {
     let shown = show(config, Some(project.as_str())).json;
     let table = shown.get("projects").and_then(|projects| projects.get(project.as_str())).cloned();
-    table.and_then(without_secrets).unwrap_or_else(|| Value::Object(Default::default()))
+    table.map(without_commands).and_then(without_secrets).unwrap_or_else(|| Value::Object(Default::default()))
+}
+
+/// Without what would be run as a command: a host that takes over must not run what it read in an archive.
+fn without_commands(mut table: Value) -> Value {
+    if let Some(entries) = table.as_object_mut() {
+        entries.remove("quiesce");
+        entries.remove("snapshot");
+    }
+    table
 }
 
 /// Without whatever is masked, in whole or in part.
@@ -40,6 +49,10 @@ mod tests {
         let kept = portable(&config, &ProjectName::new("blog").unwrap());
         assert!(!kept.to_string().contains("hush") && !kept.to_string().contains(MASK), "{kept}");
         assert_eq!(kept["databases"]["other"]["user"], "u");
+        let text = text.replace("stores=['s']\n", "stores=['s']\nquiesce={before=['rm','-rf','/']}\nsnapshot={kind='zfs',dataset='a'}\n");
+        let config = Config::parse(&text, Path::new("/c.toml"), 0o600).unwrap();
+        let kept = portable(&config, &ProjectName::new("blog").unwrap());
+        assert!(kept.get("quiesce").is_none() && kept.get("snapshot").is_none(), "no command comes back from an archive: {kept}");
         assert_eq!(kept["retention"]["archive"], "7y");
     }
 }

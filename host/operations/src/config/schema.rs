@@ -27,6 +27,7 @@ fn value(kind: Kind) -> Value {
     match kind {
         Kind::Text | Kind::Path => json!({ "type": "string", "minLength": 1 }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
+        Kind::Command => json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 }),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Port => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
         Kind::Count(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
@@ -42,6 +43,7 @@ fn value(kind: Kind) -> Value {
         Kind::Kinds(kinds) => {
             json!({ "type": "object", "additionalProperties": { "oneOf": kinds.iter().map(|(word, shape)| of_kind(word, shape)).collect::<Vec<_>>() } })
         }
+        Kind::OneOf(kinds) => json!({ "oneOf": kinds.iter().map(|(word, shape)| of_kind(word, shape)).collect::<Vec<_>>() }),
         Kind::Free => json!({ "type": "object" }),
     }
 }
@@ -69,7 +71,9 @@ fn text(rule: Rule) -> Value {
         Rule::Address => "@",
         Rule::HttpUrl => "^https?:",
         Rule::HostKey => "^(hetzner$|SHA256:|ssh-|ecdsa-)",
-        Rule::Schedule | Rule::TimeZone => ".",
+        Rule::Volume => "^[A-Za-z0-9_.+:/-]+$",
+        Rule::VolumeSize => "^[1-9][0-9]*([MGT]|%ORIGIN|%FREE|%VG)$",
+        Rule::Schedule | Rule::TimeZone | Rule::User => ".",
     };
     json!({ "type": "string", "pattern": pattern })
 }

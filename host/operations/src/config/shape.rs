@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Port,
     /// A whole number from the first to the second.
     Count(u16, u16),
+    /// A program and its arguments: at least one text.
+    Command,
     /// A path; relative ones start at the folder of the configuration.
     Path,
     /// One of these words.
@@ -32,6 +34,8 @@ pub(super) enum Kind {
     Named(&'static Shape),
     /// Tables by name whose keys depend on their `kind`.
     Kinds(&'static [(&'static str, &'static Shape)]),
+    /// A table whose keys depend on its `kind`.
+    OneOf(&'static [(&'static str, &'static Shape)]),
     /// A table that the strategy checks.
     Free,
 }
@@ -59,6 +63,12 @@ pub(super) enum Rule {
     HttpUrl,
     /// `20 MiB/s`.
     Rate,
+    /// A user of this machine.
+    User,
+    /// Name of a ZFS dataset, LVM volume group or volume.
+    Volume,
+    /// `5G`, `10%ORIGIN`.
+    VolumeSize,
 }
 
 /// One key.
@@ -245,7 +255,44 @@ static PROJECT: Shape = Shape {
             Kind::Named(&DATABASE),
             "Connections of the operator's own, by name; `main` overrides what the strategy finds.",
         ),
+        optional("quiesce", Kind::Section(&QUIESCE), "Commands that let the application rest while it is read."),
+        optional("snapshot", Kind::OneOf(SNAPSHOT_KINDS), "A snapshot of the file system, from which files are read."),
         optional("settings", Kind::Free, "Settings of the strategy."),
+    ],
+};
+
+static QUIESCE: Shape = Shape {
+    doc: "Commands that let the application rest while it is read; run without a shell, in the project's root.",
+    keys: &[
+        optional("before", Kind::Command, "Program and arguments, run before the databases are dumped."),
+        optional("after", Kind::Command, "Program and arguments, run when all is read, in every case."),
+        optional("user", Kind::Checked(Rule::User), "Who runs them; the owner of the program's process unless said."),
+        optional("timeout", Kind::Count(1, 3600), "Seconds for each command; 60 unless said."),
+        optional("on_failure", Kind::Word(&["fail", "continue"]), "What a failed `before` does to the run; `fail` unless said."),
+    ],
+};
+
+/// The kinds of file-system snapshot.
+pub(super) const SNAPSHOT_KINDS: &[(&str, &Shape)] = &[("btrfs", &BTRFS), ("zfs", &ZFS), ("lvm", &LVM)];
+const SNAPSHOT_KIND: Key = required("kind", Kind::Word(&["btrfs", "zfs", "lvm"]), "btrfs, zfs or lvm.");
+
+static BTRFS: Shape = Shape {
+    doc: "A read-only Btrfs snapshot.",
+    keys: &[SNAPSHOT_KIND, required("subvolume", Kind::Path, "The subvolume in which the project's root lies.")],
+};
+
+static ZFS: Shape = Shape {
+    doc: "A ZFS snapshot.",
+    keys: &[SNAPSHOT_KIND, required("dataset", Kind::Checked(Rule::Volume), "The dataset in which the project's root lies.")],
+};
+
+static LVM: Shape = Shape {
+    doc: "An LVM snapshot.",
+    keys: &[
+        SNAPSHOT_KIND,
+        required("volume_group", Kind::Checked(Rule::Volume), "The volume group."),
+        required("logical_volume", Kind::Checked(Rule::Volume), "The logical volume in which the project's root lies."),
+        required("size", Kind::Checked(Rule::VolumeSize), "Room for what changes meanwhile, as lvcreate takes it: 5G, or 10%ORIGIN."),
     ],
 };
 

@@ -1,6 +1,6 @@
 //! A configuration as it is understood: defaults filled in, secrets masked.
 
-use super::{Config, DatabaseConfig, LockMode, ProjectConfig, Secret, StoreConfig, StoreKind};
+use super::{Config, DatabaseConfig, LockMode, ProjectConfig, QuiesceConfig, Secret, SnapshotSource, StoreConfig, StoreKind};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -92,8 +92,27 @@ fn one_project(p: &ProjectConfig) -> Value {
             "archive_auto_delete": p.retention.archive_auto_delete,
         },
         "databases": p.databases.values().map(|d| (d.name.clone(), database(d))).collect::<Map<_, _>>(),
+        "quiesce": p.quiesce.as_ref().map(quiesce),
+        "snapshot": p.snapshot.as_ref().map(snapshot),
         "settings": p.settings,
     }))
+}
+
+fn quiesce(q: &QuiesceConfig) -> Value {
+    let on_failure = if q.goes_on { "continue" } else { "fail" };
+    clean(json!({ "before": q.before, "after": q.after, "user": q.user, "timeout": q.timeout_secs, "on_failure": on_failure }))
+}
+
+fn snapshot(source: &SnapshotSource) -> Value {
+    let mut shown = match source {
+        SnapshotSource::Btrfs { subvolume } => json!({ "subvolume": subvolume }),
+        SnapshotSource::Zfs { dataset } => json!({ "dataset": dataset }),
+        SnapshotSource::Lvm { volume_group, logical_volume, size } => {
+            json!({ "volume_group": volume_group, "logical_volume": logical_volume, "size": size })
+        }
+    };
+    add(&mut shown, "kind", source.word().into());
+    shown
 }
 
 fn database(d: &DatabaseConfig) -> Value {

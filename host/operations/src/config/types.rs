@@ -331,8 +331,63 @@ pub struct ProjectConfig {
     pub retention: Retention,
     /// `[projects.NAME.databases.NAME]`.
     pub databases: BTreeMap<String, DatabaseConfig>,
+    /// `[projects.NAME.quiesce]`.
+    pub quiesce: Option<QuiesceConfig>,
+    /// `[projects.NAME.snapshot]`.
+    pub snapshot: Option<SnapshotSource>,
     /// `[projects.NAME.settings]` as a JSON object, for the strategy.
     pub settings: serde_json::Value,
+}
+
+/// `[projects.NAME.quiesce]`: commands that let the application rest while it is read. The operator's own: a strategy neither
+/// names nor sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuiesceConfig {
+    /// Program and arguments, before the databases are dumped; empty for none.
+    pub before: Vec<String>,
+    /// Program and arguments, when all is read; empty for none.
+    pub after: Vec<String>,
+    /// Login name of who runs them.
+    pub user: Option<String>,
+    /// Seconds for each.
+    pub timeout_secs: u16,
+    /// A failed `before` leaves the run going on, with a warning.
+    pub goes_on: bool,
+}
+
+/// `[projects.NAME.snapshot]`: a snapshot of the file system, from which files are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotSource {
+    /// Of a Btrfs subvolume.
+    Btrfs {
+        /// Where it is mounted, absolute.
+        subvolume: PathBuf,
+    },
+    /// Of a ZFS dataset.
+    Zfs {
+        /// `tank/www`.
+        dataset: String,
+    },
+    /// Of an LVM volume.
+    Lvm {
+        /// The volume group.
+        volume_group: String,
+        /// The logical volume.
+        logical_volume: String,
+        /// As `lvcreate` takes it.
+        size: String,
+    },
+}
+
+impl SnapshotSource {
+    /// `btrfs`, `zfs` or `lvm`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Btrfs { .. } => "btrfs",
+            Self::Zfs { .. } => "zfs",
+            Self::Lvm { .. } => "lvm",
+        }
+    }
 }
 
 /// `[projects.NAME.retention]`.

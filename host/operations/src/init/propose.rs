@@ -127,6 +127,8 @@ fn draft(strategy: &str, name: &str, root: &Path) -> ProjectConfig {
         paused: false,
         retention: Retention { hot, archive, archive_auto_delete: false, explicit_hot: true, explicit_archive: true },
         databases: Default::default(),
+        quiesce: None,
+        snapshot: None,
         settings: serde_json::json!({}),
     }
 }

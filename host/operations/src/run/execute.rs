@@ -2,6 +2,7 @@
 
 use super::{
     ProjectRun, RunOptions, RunStats, StoreState, items,
+    pause::Pause,
     plan::{Planned, plan},
 };
 use crate::{
@@ -102,8 +103,15 @@ fn back_up(
     session.pause_with(std::sync::Arc::clone(&cx.sleeper));
     session.remember_config(config::portable(&cx.config, &project.name));
     run.parent = session.parent().map(|parent| parent.id);
-    let stored = items::Items { cx, project, planned, store: &primary.name };
-    run.items = stored.store_all(&mut session)?;
+    let mut pause = Pause::begin(cx, project, run_id)?;
+    let stored =
+        items::Items { cx, project, planned, store: &primary.name, root: project.root.clone() }.store_all(&mut session, &mut pause);
+    let (consistency, paused) = pause.end();
+    run.warnings.extend(paused.warnings);
+    run.problems.extend(paused.problems);
+    run.consistency.clone_from(&consistency);
+    session.remember_consistency(consistency);
+    run.items = stored?;
     run.problems.extend(problems(&run.items));
     run.warnings.extend(notes(&run.items));
     if run.items.values().all(|item| item.outcome == Outcome::Failed) {

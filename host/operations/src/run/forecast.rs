@@ -1,7 +1,7 @@
 //! What a run would do: its plan, and its files compared with the newest snapshot by size and time. Writes nothing.
 
 use super::{
-    ExpectedChange, ProjectRun, RunOutcome, StoreState,
+    ExpectedChange, ProjectRun, RunOutcome, StoreState, pause,
     plan::{Planned, plan},
 };
 use crate::{
@@ -30,6 +30,7 @@ const NAMED: usize = 50;
 pub(super) fn forecast(cx: &Context, project: &ProjectConfig, run: &mut ProjectRun, run_id: &str) -> Result<(), OperationError> {
     let planned = plan(cx, project, run_id)?;
     run.warnings.clone_from(&planned.plan.warnings);
+    run.preparations = pause::forecast(project);
     let mut primary = None;
     for name in project::store_order(cx, project, None)? {
         let state = match project::open_store(cx, &project.name, &name) {

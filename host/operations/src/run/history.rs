@@ -28,7 +28,7 @@ impl Items<'_> {
 
     fn history(&self, session: &mut BackupSession<'_>, name: &ItemName, item: &GitItem, record: &mut ItemRecord) -> Result<(), Stop> {
         let cancel = &self.cx.cancel;
-        let mut repository = Repository::open(&self.project.root, item)?;
+        let mut repository = Repository::open(&self.root, item)?;
         let listed = repository.parts(cancel)?;
         for part in &listed.parts {
             let path = format!("git/{name}/{}", part.path);

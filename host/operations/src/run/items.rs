@@ -3,7 +3,7 @@
 //! An item that fails leaves its reason and never stops the others. Only the vault's own errors, and the operator,
 //! end the run.
 
-use super::plan::Planned;
+use super::{pause::Pause, plan::Planned};
 use crate::{
     config::ProjectConfig,
     context::Context,
@@ -13,7 +13,12 @@ use crate::{
 };
 use havun_model::{DatabaseItem, DatabaseRecord, FileOwnerRecord, GeneratedItem, ItemName, ItemRecord, Outcome, StoreName, TreeItem};
 use havun_vault::{BackupSession, StreamError, StreamProfile, TreeItemSummary};
-use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Mode of what has no file of its own: only its owner may read a dump.
 pub(super) const PRIVATE: u32 = 0o600;
@@ -24,6 +29,8 @@ pub(super) struct Items<'a> {
     pub project: &'a ProjectConfig,
     pub planned: &'a Planned,
     pub store: &'a StoreName,
+    /// Where files are read: the project's root, or its place in a snapshot of the file system.
+    pub root: PathBuf,
 }
 
 /// What became of each item, by name.
@@ -34,12 +41,14 @@ impl Items<'_> {
     ///
     /// # Errors
     /// The vault's, and [`OperationError::Interrupted`]: the session is void then.
-    pub fn store_all(&self, session: &mut BackupSession<'_>) -> Result<Records, OperationError> {
+    pub fn store_all(mut self, session: &mut BackupSession<'_>, pause: &mut Pause<'_>) -> Result<Records, OperationError> {
         let mut records = Records::new();
         for (name, item) in self.planned.databases() {
             self.begin("database", name)?;
             records.insert(name.to_string(), self.database(session, name, item)?);
         }
+        self.cx.check_cancelled()?;
+        self.root = pause.databases_are_dumped()?;
         for (name, item) in self.planned.generated() {
             self.begin("generating", name)?;
             records.insert(name.to_string(), self.generated(session, name, item)?);
@@ -128,7 +137,7 @@ impl Items<'_> {
         let path = format!("generated/{name}/{}", item.file_name);
         let (strategy, context) = (&self.planned.strategy, &self.planned.context);
         let stored = session.add_stream(&path, name.as_str(), PRIVATE, self.cx.now(), StreamProfile::File, |out| {
-            strategy.generate(context, &self.project.root, name.as_str(), out).map(drop)
+            strategy.generate(context, &self.root, name.as_str(), out).map(drop)
         });
         match stored.map_err(|e| self.stop(e)) {
             Ok(summary) => (record.bytes, record.files, record.paths) = (summary.bytes, 1, vec![path]),
@@ -148,10 +157,10 @@ impl Items<'_> {
         }
         self.cx.check_cancelled()?;
         self.cx.observer.step("files");
-        let summary = session.add_tree(&self.project.root, &items).map_err(|e| vault_error(&self.project.name, self.store, e))?;
+        let summary = session.add_tree(&self.root, &items).map_err(|e| vault_error(&self.project.name, self.store, e))?;
         for (name, item) in &items {
             let tally = summary.items.get(name).cloned().unwrap_or_default();
-            records.insert(name.to_string(), tree_record(&self.project.root, item, tally));
+            records.insert(name.to_string(), tree_record(&self.root, item, tally));
         }
         if summary.vanished > 0
             && let Some(record) = items.first().and_then(|(name, _)| records.get_mut(name.as_str()))

@@ -4,7 +4,7 @@
 
 use crate::replication::Pushed;
 use crate::{error::exit, report::Failure};
-use havun_model::{BackupPlan, ItemRecord, Outcome, ProjectName, SnapshotId};
+use havun_model::{BackupPlan, ConsistencyRecord, ItemRecord, Outcome, ProjectName, SnapshotId};
 use havun_vault::store::Promises;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -119,6 +119,12 @@ pub struct ProjectRun {
     /// What a dry run expects to change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<ExpectedChange>,
+    /// How databases and files were kept of one moment, where more was done than reading them in this order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<ConsistencyRecord>,
+    /// What a dry run would do for that, one line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preparations: Vec<String>,
     /// Each store of the project.
     pub stores: Vec<StoreState>,
     /// What is missing or torn, and why; any of them makes the project partial.
