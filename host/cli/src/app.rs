@@ -96,6 +96,7 @@ fn execute(app: &App, command: &Command) -> Result<u8, CliError> {
         Command::Scrub(args) => commands::scrub::execute(app, args),
         Command::Repair(args) => commands::scrub::execute_repair(app, args),
         Command::Hold(args) => commands::hold::execute(app, args),
+        Command::Erasure(args) => commands::erasure::execute(app, args),
         Command::Logs(args) => commands::logs::execute(app, args),
         Command::Config(args) => commands::config::execute(app, args),
         Command::Demo(args) => commands::demo::execute(app, args),

@@ -76,6 +76,7 @@ pub enum Command {
     Scrub(commands::scrub::ScrubArgs),
     Repair(commands::scrub::RepairArgs),
     Hold(commands::hold::HoldArgs),
+    Erasure(commands::erasure::ErasureArgs),
     Logs(commands::logs::LogsArgs),
     Config(commands::config::ConfigArgs),
     Demo(commands::demo::DemoArgs),

@@ -15,7 +15,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "init",
     "run",
     "list",
@@ -32,6 +32,7 @@ const COMMANDS: [&str; 21] = [
     "scrub",
     "repair",
     "hold",
+    "erasure",
     "logs",
     "config",
     "demo",

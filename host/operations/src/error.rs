@@ -151,6 +151,44 @@ pub enum OperationError {
         /// The holds, one line each.
         matches: Vec<String>,
     },
+    /// No such erasure stands.
+    #[error("no erasure stands whose id begins with `{id}`")]
+    NoErasure {
+        /// As given.
+        id: String,
+    },
+    /// A prefix that several erasures share.
+    #[error("`{prefix}` could be any of several erasures")]
+    AmbiguousErasure {
+        /// As given.
+        prefix: String,
+        /// The erasures, one line each.
+        matches: Vec<String>,
+    },
+    /// Not the hash of a subject.
+    #[error("the subject cannot be used: {why}")]
+    BadSubject {
+        /// What is wrong; never what was given, which may be personal data.
+        why: String,
+    },
+    /// The operator's command that lets the application rest failed.
+    #[error("the application of project `{project}` was not made to rest, so nothing was backed up: {why}")]
+    Quiesce {
+        /// The project.
+        project: ProjectName,
+        /// Which command, and what became of it.
+        why: String,
+    },
+    /// The snapshot of the file system, from which files were to be read, could not be made.
+    #[error("no {kind} snapshot could be made of what project `{project}` lies in: {why}")]
+    SourceSnapshot {
+        /// The project.
+        project: ProjectName,
+        /// `btrfs`, `zfs` or `lvm`.
+        kind: &'static str,
+        /// Which command, and what became of it.
+        why: String,
+    },
     /// What was typed is not what had to be.
     #[error("nothing was deleted: the confirmation is not `{}`", expected.as_deref().unwrap_or("…"))]
     NotConfirmed {
@@ -364,6 +402,9 @@ impl OperationError {
             | Self::NotConfirmed { .. }
             | Self::NoHold { .. }
             | Self::AmbiguousHold { .. }
+            | Self::NoErasure { .. }
+            | Self::AmbiguousErasure { .. }
+            | Self::BadSubject { .. }
             | Self::BadTargetDatabase { .. }
             | Self::UnknownItem { .. }
             | Self::AmbiguousSnapshot { .. } => exit::USAGE,
@@ -398,6 +439,17 @@ impl OperationError {
             Self::NoSnapshot { there_are, .. } => format!("there are: {}", there_are.join("; ")),
             Self::NotConfirmed { expected: None } => "name one project with --project; --dry-run shows what is past its term".to_owned(),
             Self::NoHold { .. } => "`havun-backup hold list` shows those that stand".to_owned(),
+            Self::Quiesce { project, .. } => format!(
+                "run it by hand; `on_failure = \"continue\"` in [projects.{project}.quiesce] backs up all the same, while the application works"
+            ),
+            Self::SourceSnapshot { project, .. } => {
+                format!("run the command by hand; without [projects.{project}.snapshot] files are read where they are")
+            }
+            Self::NoErasure { .. } => "`havun-backup erasure list` shows those that stand".to_owned(),
+            Self::BadSubject { .. } => {
+                "`havun-backup erasure hash` reads an identifier from its standard input and prints its hash".to_owned()
+            }
+            Self::AmbiguousErasure { matches, .. } => format!("give more digits: {}", matches.join("; ")),
             Self::AmbiguousHold { matches, .. } => format!("give more digits: {}", matches.join("; ")),
             Self::AmbiguousSnapshot { matches, .. } => format!("give more digits: {}", matches.join("; ")),
             Self::UnknownItem { there_are, .. } => format!("it has: {}", there_are.join(", ")),

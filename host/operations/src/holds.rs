@@ -269,8 +269,13 @@ impl AllHolds {
     }
 }
 
+/// Vaults by the store that they are in, the primary's first.
+type OpenVaults = Vec<(StoreName, Vault)>;
+/// Why others do not open.
+type NotOpened = Vec<(StoreName, OperationError)>;
+
 /// Every vault of a project that opens, the primary's first, and why the others do not. None at all is no failure.
-fn open_all(cx: &Context, project: &ProjectConfig) -> (Vec<(StoreName, Vault)>, Vec<(StoreName, OperationError)>) {
+pub(crate) fn open_all(cx: &Context, project: &ProjectConfig) -> (OpenVaults, NotOpened) {
     let (mut open, mut failures) = (Vec::new(), Vec::new());
     for name in project::store_order(cx, project, None).unwrap_or_default() {
         match project::open_store(cx, &project.name, &name).and_then(|store| project::open_vault(cx, &project.name, &store)) {
@@ -293,7 +298,7 @@ fn release_in(cx: &Context, project: &ProjectConfig, store: &StoreName, release:
 }
 
 /// To the other stores; what is away is queued.
-fn copy(cx: &Context, project: &ProjectConfig) -> Result<Vec<Pushed>, OperationError> {
+pub(crate) fn copy(cx: &Context, project: &ProjectConfig) -> Result<Vec<Pushed>, OperationError> {
     let options = PushOptions { projects: vec![project.name.to_string()], ..PushOptions::default() };
     Ok(replication::push(cx, &options)?.pushed)
 }
@@ -332,7 +337,7 @@ pub(crate) fn recorded<T>(
     done.map(|(value, _)| value)
 }
 
-fn who(cx: &Context, project: &ProjectConfig) -> String {
+pub(crate) fn who(cx: &Context, project: &ProjectConfig) -> String {
     let start = cx.log_start("", project.name.as_str(), "hold", cx.now());
     format!("{} on {}", start.user, start.host)
 }

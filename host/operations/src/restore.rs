@@ -7,9 +7,10 @@
 //! A snapshot says itself what it is: neither the strategy that planned it nor the databases' present configuration
 //! must exist for its files to come back.
 //!
-//! Read this file, then `plan` (what goes where), `select` (which entries), `execute`, `databases`, `report`.
+//! Read this file, then `plan` (what goes where), `select` (which entries), `execute`, `databases`, `erase`, `report`.
 
 mod databases;
+mod erase;
 mod execute;
 mod git;
 mod plan;
@@ -21,6 +22,7 @@ pub use report::{FailedPath, RestoreOutcome, RestoreView, RestoredItem, StepView
 use crate::{
     config::ProjectConfig,
     context::Context,
+    erasures::Register,
     error::OperationError,
     project::{self, OpenStore},
     selection::SnapshotChoice,
@@ -63,6 +65,8 @@ pub struct PreparedRestore<'a> {
     strategy: Option<Arc<dyn Strategy>>,
     target: PathBuf,
     selector: select::Selector,
+    /// Whose data is erased again in what is restored.
+    register: Register,
     work: Vec<plan::Work>,
     view: RestoreView,
 }

@@ -3,6 +3,7 @@
 
 mod archive;
 mod damage;
+mod erasure;
 mod failures;
 mod files;
 mod holds;
@@ -10,5 +11,6 @@ mod hostile;
 mod laravel;
 mod nodejs;
 mod package;
+mod quiesce;
 mod recovery;
 mod repair;

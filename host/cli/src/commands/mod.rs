@@ -5,6 +5,7 @@ pub mod cleanup;
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod erasure;
 pub mod export;
 pub mod health;
 pub mod hold;

@@ -151,6 +151,7 @@ fn plan_lines(view: &RestoreView, zone: &TimeZone) -> Vec<String> {
     }
     lines.extend(table.lines(2));
     lines.extend(view.notes.iter().map(|note| format!("  note: {note}")));
+    lines.extend(super::erasure::due_lines(&view.erasures, zone));
     lines.extend(numbered("Before:", &view.before));
     lines
 }
@@ -180,6 +181,9 @@ pub fn print_outcome(ui: Ui, outcome: &RestoreOutcome) {
         let detail = if step.detail.is_empty() { String::new() } else { format!(": {}", step.detail) };
         ui.line(format!("  {} {}{detail}", step.outcome, step.title));
     }
+    outcome.erasures.lines().into_iter().for_each(|line| ui.line(format!("  {line}")));
+    outcome.erasures.outstanding.iter().for_each(|what| ui.trouble(format!("  still to be erased: {what}")));
+    outcome.erasures.failures.iter().for_each(|why| ui.trouble(format!("  not erased: {why}")));
     outcome.checks.iter().for_each(|check| ui.line(format!("  check {} {}: {}", check.outcome, check.name, check.detail)));
     outcome.notes.iter().for_each(|note| ui.line(format!("  note: {note}")));
     if outcome.interrupted {

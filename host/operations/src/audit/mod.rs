@@ -1,5 +1,5 @@
 //! The audit database: `backup_logs`, `restore_logs` and `test_logs`, one row for each run, restore and check; and
-//! `replication_queue`, the replicas that lag behind; and `alerts`, what needs a person.
+//! `replication_queue`, the replicas that lag behind; `alerts`, what needs a person; and `erasures`, the erasure register.
 //!
 //! A row exists from the moment that the work begins (`running`) and is completed when it ends, so that a killed run
 //! is seen: the next time the database is opened its row becomes `interrupted`. SQL is never the only place of
@@ -8,8 +8,9 @@
 //! Calls block for a few milliseconds. The database runs on a small runtime of its own.
 
 mod alerts;
+mod erasures;
 mod migrations;
-mod process_key;
+pub(crate) mod process_key;
 mod queue;
 mod statements;
 

@@ -313,3 +313,34 @@ fn the_name_of_the_spool_is_taken() {
     let text = "[stores.spool]\ntier='hot'\nkind='local'\npath='/b'\n";
     assert_eq!(problems(text), ["1:9: `spool` is the program's own store: give this one another name"]);
 }
+
+#[test]
+fn commands_and_snapshots_of_a_project_are_read_checked_and_shown() {
+    let head = "[stores.s]\ntier='hot'\nkind='local'\npath='/s'\n[projects.shop]\nstrategy='files'\nroot='/r'\nstores=['s']\n";
+    let text = format!(
+        "{head}[projects.shop.quiesce]\nbefore=['php','artisan','down','']\nafter=['php','artisan','up']\nuser='root'\non_failure='continue'\n\
+         [projects.shop.snapshot]\nkind='lvm'\nvolume_group='vg'\nlogical_volume='www'\nsize='5G'\n"
+    );
+    let config = parse(&text).unwrap();
+    let project = config.projects.values().next().unwrap();
+    let quiesce = project.quiesce.as_ref().unwrap();
+    assert_eq!((quiesce.before.len(), quiesce.timeout_secs, quiesce.goes_on), (4, 60, true));
+    let shown = show(&config, Some("shop")).to_toml();
+    let again = parse(&shown).unwrap();
+    assert_eq!(again.projects.values().next().unwrap().quiesce, project.quiesce, "{shown}");
+    assert_eq!(again.projects.values().next().unwrap().snapshot, project.snapshot);
+    for (wrong, what) in [
+        ("[projects.shop.quiesce]\n", "neither `before` nor `after`"),
+        ("[projects.shop.quiesce]\nbefore=[]\n", "needs a program"),
+        ("[projects.shop.quiesce]\nbefore='php artisan down'\n", "a list of texts"),
+        ("[projects.shop.quiesce]\nbefore=['']\n", "names no program"),
+        ("[projects.shop.quiesce]\nafter=['x']\nuser='nobody-here'\n", "no user `nobody-here`"),
+        ("[projects.shop.snapshot]\nkind='xfs'\n", "`kind` cannot be `xfs`"),
+        ("[projects.shop.snapshot]\nkind='btrfs'\n", "`subvolume` is missing"),
+        ("[projects.shop.snapshot]\nkind='zfs'\ndataset='a/../b'\n", "not a name"),
+        ("[projects.shop.snapshot]\nkind='lvm'\nvolume_group='a'\nlogical_volume='b'\nsize='5'\n", "not a size"),
+    ] {
+        let found = problems(&format!("{head}{wrong}"));
+        assert!(found.iter().any(|problem| problem.contains(what)), "{wrong}: {found:?}");
+    }
+}

@@ -10,6 +10,7 @@
 //! Read `connection` (which database), this file (the seams), then one engine: `mysql`, `postgresql` or `sqlite`.
 
 mod connection;
+mod erase;
 mod glob;
 mod mysql;
 mod postgresql;
@@ -17,6 +18,7 @@ mod sqlite;
 mod url;
 
 pub use connection::{Overrides, ResolvedConnection};
+pub use erase::{ErasedRows, RowRule, Subjects, hash as subject_hash};
 pub use sqlite::SqliteScratch;
 
 use crate::process::ProcessError;
@@ -169,6 +171,21 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// When it cannot be opened.
     fn open_scratch(&self, database: Option<&str>) -> Result<Box<dyn ScratchDatabase>, DatabaseError>;
+
+    /// Erases from a restored database (as [`RestoreTarget::database`]), in one transaction: what each of `rules` finds of
+    /// `subjects`. Returns one answer for each rule.
+    ///
+    /// # Errors
+    /// When anything of it could not be done: nothing was changed then, unless the error says otherwise.
+    fn erase(
+        &self,
+        _database: Option<&str>,
+        _rules: &[RowRule],
+        _subjects: &Subjects,
+        _cancel: &Cancel,
+    ) -> Result<Vec<ErasedRows>, DatabaseError> {
+        Err(DatabaseError::CannotErase { database: self.describe() })
+    }
 }
 
 /// The engine of a connection.
@@ -393,6 +410,20 @@ pub enum DatabaseError {
         /// Why.
         #[source]
         source: Box<DatabaseError>,
+    },
+    /// This engine knows no way to erase.
+    #[error("this program cannot erase rows of a {database}; erase them by its own means")]
+    CannotErase {
+        /// As [`Engine::describe`].
+        database: String,
+    },
+    /// Something was to be erased and is still there.
+    #[error("not everything was erased from {database}: {what}")]
+    NotErased {
+        /// As [`Engine::describe`].
+        database: String,
+        /// What is left; never an identifier.
+        what: String,
     },
     /// The stored dump could not be read.
     #[error("cannot read the stored dump")]

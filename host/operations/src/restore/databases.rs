@@ -73,6 +73,18 @@ fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restore
     Ok(entry.size)
 }
 
+/// The engine of a database that has been restored, and the name that it was restored under.
+pub(super) fn restored(
+    prepared: &PreparedRestore<'_>,
+    item: &str,
+    to: &DatabaseTarget,
+) -> Result<(Box<dyn databases::Engine>, Option<String>), String> {
+    let record = prepared.stored.snapshot.items.get(item).and_then(|record| record.database.as_ref());
+    let record = record.ok_or("the snapshot holds no whole dump of it")?;
+    let engine = databases::engine(connection(prepared, record, to)?).map_err(|e| one_line(&e))?;
+    Ok((engine, if let DatabaseTarget::Name(name) = to { Some(name.clone()) } else { None }))
+}
+
 /// The manifest entry of the form that a restore reads.
 fn dump_entry(prepared: &PreparedRestore<'_>, record: &ItemRecord) -> Result<Entry, String> {
     let path = record

@@ -1,9 +1,10 @@
 //! Carrying out a planned restore: files, then histories, then databases, then the strategy's own steps.
 
-use super::{FailedPath, PreparedRestore, RestoreOutcome, RestoredItem, databases, entries_in, plan::Work};
+use super::{FailedPath, PreparedRestore, RestoreOutcome, RestoredItem, databases, entries_in, erase, plan::Work};
 use crate::{
     audit::LogEnd,
     context::new_run_id,
+    erasures::ErasureOutcome,
     error::{OperationError, one_line},
     project::vault_error,
     report::SCHEMA_VERSION,
@@ -38,6 +39,7 @@ pub(super) fn execute(prepared: PreparedRestore<'_>) -> Result<RestoreOutcome, O
         failed: Vec::new(),
         items: Vec::new(),
         steps: Vec::new(),
+        erasures: ErasureOutcome::default(),
         checks: Vec::new(),
         notes: Vec::new(),
         interrupted: false,
@@ -68,6 +70,8 @@ fn carry_out(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Re
             }
         }
     }
+    prepared.cx.check_cancelled()?;
+    outcome.erasures = erase::erase(prepared, outcome);
     prepared.cx.check_cancelled()?;
     own_steps(prepared, outcome);
     Ok(())
@@ -183,6 +187,7 @@ fn settle(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Resul
     let whole = outcome.failed.is_empty()
         && !outcome.interrupted
         && outcome.items.iter().all(|item| item.outcome == Outcome::Ok)
+        && outcome.erasures.failures.is_empty()
         && outcome.steps.iter().all(|step| step.outcome != "failed");
     outcome.outcome = if whole { Outcome::Ok } else { Outcome::Partial };
     Ok(())
@@ -199,7 +204,11 @@ fn log_end(outcome: &RestoreOutcome, error: Option<&OperationError>) -> LogEnd {
             let hint = error.hint().unwrap_or_default();
             format!("{}\n{hint}", error.to_failure().one_line()).trim().to_owned()
         }
-        None => outcome.failed.iter().take(NAMED).map(|f| format!("{}: {}", f.path, f.why)).collect::<Vec<_>>().join("\n"),
+        None => {
+            let failed = outcome.failed.iter().take(NAMED).map(|f| format!("{}: {}", f.path, f.why));
+            let erasures = outcome.erasures.failures.iter().map(|why| format!("erasures: {why}"));
+            failed.chain(erasures).collect::<Vec<_>>().join("\n")
+        }
     };
     LogEnd {
         status: status.to_owned(),
@@ -208,8 +217,8 @@ fn log_end(outcome: &RestoreOutcome, error: Option<&OperationError>) -> LogEnd {
         files: outcome.files,
         bytes: outcome.bytes,
         bytes_added: 0,
-        problems: outcome.failed.len() as u64,
+        problems: (outcome.failed.len() + outcome.erasures.failures.len()) as u64,
         message,
-        details: serde_json::json!({ "items": outcome.items, "steps": outcome.steps, "paths": outcome.plan.paths }),
+        details: serde_json::json!({ "items": outcome.items, "steps": outcome.steps, "paths": outcome.plan.paths, "erasures": outcome.erasures }),
     }
 }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     config::ProjectConfig,
     context::{Context, new_run_id},
+    erasures::Register,
     error::{OperationError, one_line},
     project::{OpenStore, vault_error},
     report::SCHEMA_VERSION,
@@ -100,6 +101,8 @@ pub(super) fn plan<'a>(
     survey(&vault, snapshot, &mut selector, &mut planning, &mut steps).map_err(failed)?;
     steps.sort_by_key(|step| order_of(&step.kind));
     work.sort_by_key(|work| matches!(work, Work::Database { .. }));
+    let register = Register::of(cx, project);
+    planning.notes.extend(register.doubts());
     let view = RestoreView {
         schema_version: SCHEMA_VERSION,
         project: project.name.clone(),
@@ -112,12 +115,13 @@ pub(super) fn plan<'a>(
         existing_entries,
         paths: options.paths.clone(),
         steps,
+        erasures: register.due(snapshot.started_at),
         before: advice.before,
         after: advice.after,
         notes: planning.notes,
     };
     let target = planning.target;
-    Ok(PreparedRestore { cx, project, store, vault, target, strategy, selector, work, view, stored })
+    Ok(PreparedRestore { cx, project, store, vault, target, strategy, selector, register, work, view, stored })
 }
 
 /// The order in which items are carried out: databases come when the tree, with its `.env`, is there.

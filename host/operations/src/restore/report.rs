@@ -2,8 +2,8 @@
 //!
 //! Shape of `havun-backup restore --json`: one [`RestoreOutcome`]; with `--dry-run` one [`RestoreView`].
 
-use crate::error::exit;
-use havun_model::{Check, Outcome, ProjectName, SnapshotId, StepReport};
+use crate::{erasures::ErasureOutcome, error::exit};
+use havun_model::{Check, Outcome, ProjectName, SnapshotId, StepReport, erasures::Erasure};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -32,6 +32,9 @@ pub struct RestoreView {
     pub paths: Vec<String>,
     /// In the order in which they are carried out.
     pub steps: Vec<StepView>,
+    /// Erasures that were registered after the snapshot was taken, and are carried out again in what is restored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub erasures: Vec<Erasure>,
     /// What must be done first.
     pub before: Vec<String>,
     /// What must be done afterwards.
@@ -84,6 +87,8 @@ pub struct RestoreOutcome {
     pub items: Vec<RestoredItem>,
     /// Steps that the strategy took in the restored tree.
     pub steps: Vec<StepReport>,
+    /// What was done with the erasure register.
+    pub erasures: ErasureOutcome,
     /// Checks, where some were run.
     pub checks: Vec<Check>,
     /// What the operator should know.

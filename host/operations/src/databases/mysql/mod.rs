@@ -1,10 +1,11 @@
 //! MariaDB and MySQL, through their own clients.
 //!
 //! Read `client` (the programs and the login), `inventory` and `grants` (what is there, and whether the user sees it
-//! all), `dump` with `scan` and `lexer` (a dump is counted while it streams), `restore` with `rewrite`, `scratch`.
+//! all), `dump` with `scan` and `lexer` (a dump is counted while it streams), `restore` with `rewrite`, `scratch`, `erase`.
 
 mod client;
 mod dump;
+mod erase;
 mod grants;
 mod inventory;
 mod lexer;
@@ -13,7 +14,10 @@ mod rewrite;
 mod scan;
 mod scratch;
 
-use super::{DatabaseError, Dump, DumpOptions, DumpSource, Engine, Preflight, ResolvedConnection, RestoreOutcome, RestoreTarget};
+use super::{
+    DatabaseError, Dump, DumpOptions, DumpSource, Engine, ErasedRows, Preflight, ResolvedConnection, RestoreOutcome, RestoreTarget,
+    RowRule, Subjects,
+};
 use client::Clients;
 use havun_model::{Cancel, DatabaseRecord, ScratchDatabase};
 use inventory::Inventory;
@@ -87,6 +91,16 @@ impl Engine for Mysql {
         let database = database.unwrap_or(&self.database);
         let clients = Clients::find(&self.connection, &Cancel::default())?;
         Ok(Box::new(scratch::MysqlScratch::new(clients, database, self.describe_database(database))))
+    }
+
+    fn erase(
+        &self,
+        database: Option<&str>,
+        rules: &[RowRule],
+        subjects: &Subjects,
+        cancel: &Cancel,
+    ) -> Result<Vec<ErasedRows>, DatabaseError> {
+        erase::erase(self, database.unwrap_or(&self.database), rules, subjects, cancel)
     }
 }
 

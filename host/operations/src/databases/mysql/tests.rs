@@ -428,3 +428,61 @@ fn what_is_not_there_is_said() {
     assert!(matches!(error, DatabaseError::Connect { .. }), "{error}");
     assert!(Path::new(&place.folder.path().join("safety")).exists().eq(&false));
 }
+
+mod erasing {
+    use super::*;
+    use crate::databases::{RowRule, Subjects, subject_hash};
+    use havun_model::erasures::{NORMAL_FORM, RowAction};
+
+    fn rule(table: &str, column: &str, action: RowAction) -> RowRule {
+        RowRule { table: table.to_owned(), column: column.to_owned(), normalise: NORMAL_FORM.to_vec(), action }
+    }
+
+    fn of(identifiers: &[&str]) -> Subjects {
+        Subjects::of(identifiers.iter().map(|identifier| subject_hash(identifier, &NORMAL_FORM)))
+    }
+
+    fn filled(name: &str) -> Place {
+        let place = place(name);
+        place.sql(
+            "CREATE TABLE users (id INT PRIMARY KEY, email VARCHAR(200), name VARCHAR(50) NOT NULL) ENGINE=InnoDB;
+             CREATE TABLE tokens (user INT, token VARCHAR(9), FOREIGN KEY (user) REFERENCES users (id) ON DELETE CASCADE) ENGINE=InnoDB;
+             CREATE TABLE latin (email VARCHAR(200) CHARACTER SET latin1, note TEXT) ENGINE=InnoDB;
+             INSERT INTO users VALUES (1, ' Zo\u{eb}@Example.org', 'Zoë'), (2, 'piet@example.org', 'Piet'), (3, NULL, 'x'), (7, '42', 'by number');
+             INSERT INTO tokens VALUES (1, 'a'), (2, 'b');
+             INSERT INTO latin VALUES ('ZO\u{cb}@example.org', 'about her'), ('piet@example.org', 'about him');",
+        );
+        place
+    }
+
+    #[test]
+    fn rows_go_by_the_hash_of_what_a_column_holds() {
+        let place = filled("erase_rows");
+        let values = BTreeMap::from([("note".to_owned(), None), ("email".to_owned(), Some("it's \\ erased".to_owned()))]);
+        let rules = [rule("users", "email", RowAction::Delete), rule("latin", "email", RowAction::Replace { values })];
+        let done = place.root().erase(None, &rules, &of(&["zoë@example.org", "nobody"]), &Cancel::default()).unwrap();
+        assert_eq!((done[0].rows, done[1].rows, done[0].subjects.len()), (1, 1, 1));
+        assert_eq!(place.sql("SELECT GROUP_CONCAT(name ORDER BY id) FROM users").trim(), "Piet,x,by number");
+        assert_eq!(place.sql("SELECT GROUP_CONCAT(token) FROM tokens").trim(), "b");
+        assert_eq!(
+            place.sql("SELECT HEX(email), note IS NULL FROM latin ORDER BY note IS NULL DESC LIMIT 1").trim(),
+            format!("{}\t1", hex::encode_upper("it's \\ erased"))
+        );
+        let again = place.root().erase(None, &rules, &of(&["zoë@example.org"]), &Cancel::default()).unwrap();
+        assert_eq!(again.iter().map(|done| done.rows).sum::<u64>(), 0);
+        let by_number = [rule("users", "id", RowAction::Delete)];
+        assert_eq!(place.root().erase(None, &by_number, &of(&["7"]), &Cancel::default()).unwrap()[0].rows, 1);
+    }
+
+    #[test]
+    fn it_is_all_or_nothing() {
+        let place = filled("erase_nothing");
+        let values = BTreeMap::from([("name".to_owned(), None)]);
+        let rules = [rule("latin", "email", RowAction::Delete), rule("users", "email", RowAction::Replace { values })];
+        let error = place.root().erase(None, &rules, &of(&["piet@example.org"]), &Cancel::default()).unwrap_err();
+        assert!(error.to_string().contains("name") && !error.to_string().contains("piet"), "{error}");
+        assert_eq!(place.sql("SELECT COUNT(*) FROM latin").trim(), "2", "a column that cannot be NULL undoes the whole");
+        let rules = [rule("gone", "email", RowAction::Delete)];
+        assert!(place.root().erase(None, &rules, &of(&["piet@example.org"]), &Cancel::default()).is_err());
+    }
+}

@@ -2,10 +2,11 @@
 //!
 //! Read `client` (the programs and the login), `inventory` (what is there, and whether the user sees it all), `lexer`
 //! with `scan` (a dump is counted while it streams) and `dump`; then `restore` with `guard` (what a dump may say to
-//! psql), `roles` and `settings`, and `scratch`.
+//! psql), `roles` and `settings`, `scratch` and `erase`.
 
 mod client;
 mod dump;
+mod erase;
 mod guard;
 mod inventory;
 mod lexer;
@@ -17,7 +18,10 @@ mod scratch;
 mod settings;
 mod swap;
 
-use super::{DatabaseError, Dump, DumpOptions, DumpSource, Engine, Preflight, ResolvedConnection, RestoreOutcome, RestoreTarget};
+use super::{
+    DatabaseError, Dump, DumpOptions, DumpSource, Engine, ErasedRows, Preflight, ResolvedConnection, RestoreOutcome, RestoreTarget,
+    RowRule, Subjects,
+};
 use client::Clients;
 use havun_model::{Cancel, DatabaseRecord, ScratchDatabase};
 use inventory::Inventory;
@@ -83,6 +87,16 @@ impl Engine for Postgresql {
         let cancel = Cancel::default();
         let clients = Clients::find(&self.connection, database, &self.describe_database(database), &cancel)?;
         Ok(Box::new(scratch::PostgresqlScratch::open(clients, database)?))
+    }
+
+    fn erase(
+        &self,
+        database: Option<&str>,
+        rules: &[RowRule],
+        subjects: &Subjects,
+        cancel: &Cancel,
+    ) -> Result<Vec<ErasedRows>, DatabaseError> {
+        erase::erase(self, database.unwrap_or(&self.database), rules, subjects, cancel)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Against a real server.
 
+mod erasing;
 mod rights;
 mod traps;
 mod types;
@@ -86,7 +87,8 @@ impl Place {
             SELECT format('SELECT %L, count(*), md5(string_agg(md5(t::text), '','' ORDER BY t::text COLLATE \"C\")) FROM ONLY %I.%I AS t', n.nspname || '.' || c.relname, n.nspname, c.relname)
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind IN ('r', 'm') AND c.relispopulated AND n.nspname !~ '^(pg_|information_schema)' ORDER BY n.nspname, c.relname \\gexec");
-        let sequences = sql("SELECT schemaname, sequencename, last_value, start_value, increment_by, cycle FROM pg_sequences ORDER BY 1, 2");
+        let sequences =
+            sql("SELECT schemaname, sequencename, last_value, start_value, increment_by, cycle FROM pg_sequences ORDER BY 1, 2");
         let large = sql("SELECT oid, md5(lo_get(oid)), pg_get_userbyid(lomowner), lomacl FROM pg_largeobject_metadata ORDER BY 1");
         let schema = self.server.client("pg_dump").args(["--schema-only", "--restrict-key=x", "-d", database]).output().unwrap();
         assert!(schema.status.success(), "{}", String::from_utf8_lossy(&schema.stderr));

@@ -2,9 +2,10 @@
 //!
 //! Both forms come from one private copy, taken by SQLite's own backup interface under a read transaction: a
 //! writer in WAL mode is neither stopped nor seen half-way. The database is opened read-only; nothing is ever
-//! created where no database was. Read `copy`, `text`, `restore`, `scratch`.
+//! created where no database was. Read `copy`, `text`, `restore`, `scratch`, `erase`.
 
 mod copy;
+mod erase;
 mod restore;
 mod scratch;
 mod text;
@@ -12,8 +13,8 @@ mod text;
 pub use scratch::SqliteScratch;
 
 use super::{
-    DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, DumpSource, Engine, Preflight, ResolvedConnection, RestoreOutcome,
-    RestoreTarget, glob,
+    DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, DumpSource, Engine, ErasedRows, Preflight, ResolvedConnection, RestoreOutcome,
+    RestoreTarget, RowRule, Subjects, glob,
 };
 use havun_model::{Cancel, DatabaseRecord, ScratchDatabase};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
@@ -115,6 +116,16 @@ impl Engine for Sqlite {
 
     fn open_scratch(&self, database: Option<&str>) -> Result<Box<dyn ScratchDatabase>, DatabaseError> {
         Ok(Box::new(SqliteScratch::open(&self.file(database))?))
+    }
+
+    fn erase(
+        &self,
+        database: Option<&str>,
+        rules: &[RowRule],
+        subjects: &Subjects,
+        cancel: &Cancel,
+    ) -> Result<Vec<ErasedRows>, DatabaseError> {
+        erase::erase(&self.file(database), rules, subjects, cancel)
     }
 }
 

@@ -377,3 +377,36 @@ fn a_strategy_may_ask_a_restored_file_but_not_change_it() {
     assert!(scratch.sample("t", "no such column", 1).is_err());
     assert!(scratch.count_rows("t\"; DROP TABLE t; --").is_err());
 }
+
+mod erasing {
+    use super::*;
+    use crate::databases::{RowRule, Subjects, subject_hash};
+    use havun_model::erasures::{NORMAL_FORM, RowAction};
+
+    fn rule(table: &str, column: &str, action: RowAction) -> RowRule {
+        RowRule { table: table.to_owned(), column: column.to_owned(), normalise: NORMAL_FORM.to_vec(), action }
+    }
+
+    #[test]
+    fn it_is_all_or_nothing_and_a_column_must_be_there() {
+        let place = place();
+        place
+            .open()
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; CREATE TABLE a (email TEXT, name TEXT NOT NULL); CREATE TABLE b (email TEXT COLLATE NOCASE);
+                 INSERT INTO a VALUES ('jan', 'Jan'); INSERT INTO b VALUES ('JAN'), ('Jan'), ('piet'), (x'00ff'), (NULL);",
+            )
+            .unwrap();
+        let subjects = Subjects::of([subject_hash("jan", &NORMAL_FORM)]);
+        let erase = |rules: &[RowRule]| place.engine().erase(None, rules, &subjects, &Cancel::default());
+        let values = BTreeMap::from([("name".to_owned(), None)]);
+        let rules = [rule("b", "email", RowAction::Delete), rule("a", "email", RowAction::Replace { values })];
+        erase(&rules).unwrap_err();
+        let count = || place.open().query_row("SELECT count(*) FROM b", [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count(), 5);
+        erase(&[rule("b", "e-mail", RowAction::Delete)]).unwrap_err();
+        let done = erase(&[rule("b", "email", RowAction::Delete)]).unwrap();
+        assert_eq!((done[0].rows, count()), (2, 3));
+        assert!(!place.folder.path().join("app.sqlite-wal").exists());
+    }
+}

@@ -1,0 +1,67 @@
+//! The erasure register in a restore: whoever was erased after the snapshot was taken is erased again.
+
+use super::{PreparedRestore, RestoreOutcome, databases, plan::Work};
+use crate::{
+    databases::{RowRule, Subjects},
+    erasures::{self, Applied, ErasureOutcome},
+    error::one_line,
+};
+use havun_model::{Outcome, StoredItem};
+
+/// Erases in what has been restored.
+pub(super) fn erase(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome) -> ErasureOutcome {
+    // So that this machine knows them from now on, wherever they were found.
+    if let Err(error) = erasures::remember(prepared.cx, prepared.project, &prepared.register) {
+        tracing::warn!(%error, project = %prepared.project.name, "erasures could not be written to the audit database");
+    }
+    let items = restored(prepared, outcome);
+    let job = erasures::Job {
+        cx: prepared.cx,
+        project: prepared.project,
+        strategy: prepared.strategy.as_deref(),
+        run_id: &outcome.run_id,
+        items: &items,
+        target: &prepared.target,
+        taken_at: prepared.stored.snapshot.started_at,
+    };
+    erasures::carry_out(&job, &prepared.register, &|item, rules, subjects| in_database(prepared, outcome, item, rules, subjects))
+}
+
+/// What is there now, wholly or in part.
+fn restored(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome) -> Vec<StoredItem> {
+    let records = &prepared.stored.snapshot.items;
+    let item = |restored: &super::RestoredItem| {
+        let record = records.get(&restored.item).filter(|_| restored.outcome != Outcome::Failed)?;
+        Some(StoredItem {
+            name: restored.item.clone(),
+            kind: record.kind.clone(),
+            complete: restored.outcome == Outcome::Ok,
+            bytes: record.bytes,
+            files: record.files,
+        })
+    };
+    outcome.items.iter().filter_map(item).collect()
+}
+
+fn in_database(
+    prepared: &PreparedRestore<'_>,
+    outcome: &RestoreOutcome,
+    item: &str,
+    rules: &[RowRule],
+    subjects: &Subjects,
+) -> Result<Applied, String> {
+    let work = prepared.work.iter().find_map(|work| match work {
+        Work::Database { item: of, to } if of == item => Some(to),
+        _ => None,
+    });
+    let Some(to) = work else {
+        let is_file = prepared.selector.destinations.contains_key(item);
+        return Ok(if is_file { Applied::File } else { Applied::Not });
+    };
+    if outcome.failed.iter().any(|failed| failed.path == item) {
+        return Ok(Applied::Not);
+    }
+    let (engine, name) = databases::restored(prepared, item, to)?;
+    let erased = engine.erase(name.as_deref(), rules, subjects, &prepared.cx.cancel);
+    erased.map(Applied::Erased).map_err(|error| one_line(&error))
+}
