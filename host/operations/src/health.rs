@@ -11,7 +11,7 @@ use crate::{
     error::{OperationError, exit, one_line},
     project,
     report::{Failure, SCHEMA_VERSION},
-    storage,
+    run, storage,
 };
 use havun_model::{ProjectName, StoreName};
 use havun_vault::{Lag, ReplicaAudit, StoredSnapshot, Vault, audit_replica, replica_lag, scrub_status};
@@ -122,6 +122,7 @@ pub fn health(cx: &Context, options: &HealthOptions) -> Result<HealthReport, Ope
         let logs = cx.audit()?.logs(Some(project.name.as_str()), 200).map_err(audit_error)?;
         let mut check = Check { cx, project, growth: storage::growth_per_day(cx, &project.name)?.unwrap_or(0), found: empty(project) };
         check.runs(&logs);
+        check.left_behind();
         check.stores(&queue)?;
         alert(cx, &check.found);
         report.healthy &= check.found.problems.is_empty();
@@ -183,6 +184,15 @@ impl Check<'_> {
                 "`havun-backup logs` has the whole message",
                 Vec::new(),
             );
+        }
+    }
+
+    /// What a run that was killed has not undone: the application may still rest.
+    fn left_behind(&mut self) {
+        for (project, what) in run::left_behind(self.cx) {
+            if project.as_ref().is_none_or(|name| *name == self.project.name) {
+                self.problem(None, what, "`havun-backup run` of any project undoes it", Vec::new());
+            }
         }
     }
 

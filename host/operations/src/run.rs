@@ -15,6 +15,7 @@ mod plan;
 mod report;
 
 pub(crate) use items::overrides;
+pub(crate) use pause::left_behind;
 pub use report::{ExpectedChange, ExpectedItem, ProjectRun, RunOutcome, RunReport, RunStats, StoreState};
 
 use crate::{

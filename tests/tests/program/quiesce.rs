@@ -88,6 +88,8 @@ fn a_run_that_was_killed_is_made_good_by_the_next() {
     fs::write(&trap, "").unwrap();
     assert_eq!(machine.call(&["run"]).status, -1, "killed");
     fs::remove_file(&trap).unwrap();
+    let health = machine.call(&["health"]).ended(4);
+    assert!(health.text().contains("has not let the application go on"), "{}", health.text());
     let next = machine.call(&["run"]).ended(0);
     assert!(next.text().contains("was killed while the application rested; `sh -c"), "{}", next.text());
     let all = said(&machine);

@@ -215,6 +215,20 @@ pub(super) fn forecast(project: &ProjectConfig) -> Vec<String> {
     lines
 }
 
+/// What killed runs have left behind and no run has undone yet, by project; none is everybody's.
+pub(crate) fn left_behind(cx: &Context) -> Vec<(Option<ProjectName>, String)> {
+    let (markers, odd) = Marker::left_behind(cx);
+    let resting = markers.iter().filter_map(|marker| {
+        let after = marker.after.as_ref()?;
+        let text = format!("run {} has not let the application go on: `{}` has not ended well since", marker.run_id, after.shown());
+        Some((Some(marker.project.clone()), text))
+    });
+    let snapshots = markers.iter().filter(|marker| !marker.steps.is_empty()).map(|marker| {
+        (Some(marker.project.clone()), format!("the snapshot of the file system of run {} is still there", marker.run_id))
+    });
+    odd.into_iter().map(|odd| (None, odd)).chain(resting).chain(snapshots).collect()
+}
+
 /// What killed runs have left behind is undone. Returns what was done, by project, as warnings; empty projects are nobody's.
 pub(super) fn undo_left_behind(cx: &Context) -> Vec<(Option<ProjectName>, String)> {
     let (markers, odd) = Marker::left_behind(cx);
