@@ -62,6 +62,18 @@ fn a_failed_before_fails_the_run_unless_told_otherwise_and_after_is_run_in_any_c
 }
 
 #[test]
+fn when_both_fail_the_error_says_that_the_application_may_still_rest() {
+    let mut machine = Machine::new();
+    project(&mut machine, "");
+    for word in ["before", "after"] {
+        change_config(&machine, &format!("echo {word} $(pwd)"), &format!("echo {word}-broke; exit 4; echo $(pwd)"));
+    }
+    let failed = machine.call(&["run"]).ended(1).text();
+    assert!(failed.contains("before-broke") && failed.contains("may still be resting") && failed.contains("after-broke"), "{failed}");
+    machine.call(&["health"]).ended(4);
+}
+
+#[test]
 fn a_failed_after_is_no_green_run_and_is_tried_again() {
     let mut machine = Machine::new();
     project(&mut machine, "");

@@ -49,8 +49,22 @@ impl<'a> Pause<'a> {
         let marker = Marker::new(&project.name, run_id);
         let (record, ended) = Default::default();
         let mut pause = Self { cx, project, marker, began: None, record, ended };
-        pause.rest()?;
-        Ok(pause)
+        match pause.rest() {
+            Ok(()) => Ok(pause),
+            Err(error) => Err(pause.given_up(error)),
+        }
+    }
+
+    /// Undoes what has been done, and says in the error what could not be.
+    fn given_up(mut self, error: OperationError) -> OperationError {
+        self.finish();
+        let problems = std::mem::take(&mut self.ended.problems);
+        match error {
+            OperationError::Quiesce { project, why } if !problems.is_empty() => {
+                OperationError::Quiesce { project, why: format!("{why}; and {}", problems.join("; ")) }
+            }
+            other => other,
+        }
     }
 
     fn rest(&mut self) -> Result<(), OperationError> {
@@ -88,7 +102,7 @@ impl<'a> Pause<'a> {
         self.marker.steps = plan.steps.clone();
         self.marker.save(self.cx)?;
         for step in &plan.steps {
-            step.make(&self.cx.cancel).map_err(failed)?;
+            step.make(&self.cx.cancel).map_err(failed).or_else(|error| self.cx.check_cancelled().and(Err(error)))?;
         }
         self.record.source = source.word().to_owned();
         self.record.snapshot_at = Some(self.cx.now());
