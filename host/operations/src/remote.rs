@@ -152,7 +152,7 @@ fn sftp_options(cx: &Context, config: &StoreConfig, sftp: &SftpStore) -> Result<
     let auth = match (&sftp.identity, &sftp.password) {
         (Some(identity), _) => SshAuth::Key { text: secret(config, identity)?, passphrase: optional(config, sftp.passphrase.as_ref())? },
         (None, Some(password)) => SshAuth::Password(secret(config, password)?),
-        (None, None) => SshAuth::Agent,
+        (None, None) => SshAuth::Agent { socket: std::env::var_os("SSH_AUTH_SOCK").unwrap_or_default().into() },
     };
     let host_key =
         sftp.host_key.parse().map_err(|source| OperationError::HostKeyPin { store: config.name.clone(), source: Box::new(source) })?;

@@ -17,6 +17,7 @@ use russh_sftp::client::{Config as SftpConfig, RawSftpSession};
 use std::{
     borrow::Cow,
     net::TcpStream,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -153,7 +154,7 @@ async fn log_in(options: &SftpOptions, ssh: &mut client::Handle<Greeter>) -> Res
     for auth in &options.auth {
         let done = match auth {
             SshAuth::Key { text, passphrase } => with_key(options, ssh, text, passphrase.as_ref().map(|p| p.as_str())).await,
-            SshAuth::Agent => with_agent(options, ssh).await,
+            SshAuth::Agent { socket } => with_agent(options, ssh, socket).await,
             SshAuth::Password(password) => {
                 answer(ssh.authenticate_password(&options.user, password.as_str()).await, "the password is refused")
             }
@@ -198,8 +199,12 @@ async fn rsa_hash(ssh: &client::Handle<Greeter>) -> Option<HashAlg> {
     Some(best.unwrap_or(HashAlg::Sha512))
 }
 
-async fn with_agent(options: &SftpOptions, ssh: &mut client::Handle<Greeter>) -> Result<(), String> {
-    let mut agent = AgentClient::connect_env().await.map_err(|error| format!("the agent at $SSH_AUTH_SOCK does not answer: {error}"))?;
+async fn with_agent(options: &SftpOptions, ssh: &mut client::Handle<Greeter>, socket: &Path) -> Result<(), String> {
+    if socket.as_os_str().is_empty() {
+        return Err("there is no agent: $SSH_AUTH_SOCK is not set".to_owned());
+    }
+    let agent = AgentClient::connect_uds(socket).await;
+    let mut agent = agent.map_err(|error| format!("the agent at {} does not answer: {error}", socket.display()))?;
     let identities = agent.request_identities().await.map_err(|error| format!("the agent lists no keys: {error}"))?;
     let mut problem = "the agent has no key".to_owned();
     for identity in identities {

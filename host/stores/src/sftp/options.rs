@@ -41,8 +41,11 @@ pub enum SshAuth {
         /// Where it is encrypted.
         passphrase: Option<Zeroizing<String>>,
     },
-    /// The agent at `$SSH_AUTH_SOCK`.
-    Agent,
+    /// An agent.
+    Agent {
+        /// Where it listens; what `$SSH_AUTH_SOCK` says.
+        socket: PathBuf,
+    },
     /// A password.
     Password(Zeroizing<String>),
 }

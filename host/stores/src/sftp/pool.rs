@@ -65,6 +65,25 @@ impl Drop for Claim {
     }
 }
 
+impl Claim {
+    fn of(place: &Arc<Place>) -> Self {
+        place.users.fetch_add(1, Ordering::SeqCst);
+        Self(Some(Arc::clone(place)))
+    }
+
+    /// Waits until the connection has room for another operation.
+    async fn use_for_one(mut self, link: Arc<Link>) -> Result<Ticket, StoreError> {
+        let operation = Arc::clone(&link.operations).acquire_owned().await;
+        let operation = operation.map_err(|e| Failure::Broken(e.to_string()).at("waiting for a connection"))?;
+        let place = self.0.take().ok_or_else(none_allowed)?;
+        Ok(Ticket { link, place, _operation: operation })
+    }
+}
+
+fn none_allowed() -> StoreError {
+    StoreError::Unreachable { what: "no connection is allowed".to_owned() }
+}
+
 impl Pool {
     pub fn new(connections: usize) -> Self {
         Self { places: (0..connections.clamp(1, 8)).map(|_| Arc::default()).collect() }
@@ -73,7 +92,7 @@ impl Pool {
     /// The connection with the least to do; a new one where all that there are have something to do.
     pub async fn ticket(&self, options: &SftpOptions) -> Result<Ticket, StoreError> {
         let mut claim = self.claim();
-        let Some(place) = claim.0.clone() else { return Err(StoreError::Unreachable { what: "no connection is allowed".to_owned() }) };
+        let Some(place) = claim.0.clone() else { return Err(none_allowed()) };
         let link = match place.link(options).await {
             Ok(link) => link,
             Err(error) => {
@@ -81,33 +100,35 @@ impl Pool {
                 let Some((other, link)) = self.any_alive() else { return Err(error) };
                 // Fewer connections than allowed are slower and nothing worse: many servers take only a few.
                 tracing::debug!(%error, "one connection less");
-                claim = Claim(Some(other));
+                claim = other;
                 link
             }
         };
-        let operation = Arc::clone(&link.operations)
-            .acquire_owned()
-            .await
-            .map_err(|e| Failure::Broken(e.to_string()).at("waiting for a connection"))?;
-        match claim.0.take() {
-            Some(place) => Ok(Ticket { link, place, _operation: operation }),
-            None => Err(StoreError::Unreachable { what: "no connection is allowed".to_owned() }),
-        }
+        claim.use_for_one(link).await
+    }
+
+    /// The connection at one place, made where it is not there.
+    pub async fn ticket_at(&self, options: &SftpOptions, place: usize) -> Result<Ticket, StoreError> {
+        let Some(place) = self.places.get(place) else { return Err(none_allowed()) };
+        let claim = Claim::of(place);
+        let link = place.link(options).await?;
+        claim.use_for_one(link).await
+    }
+
+    pub fn places_besides(&self, ticket: &Ticket) -> Vec<usize> {
+        let others = self.places.iter().enumerate().filter(|(_, place)| !Arc::ptr_eq(place, &ticket.place));
+        others.map(|(number, _)| number).collect()
     }
 
     fn claim(&self) -> Claim {
         let place = self.places.iter().min_by_key(|place| place.load());
-        if let Some(place) = place {
-            place.users.fetch_add(1, Ordering::SeqCst);
-        }
-        Claim(place.cloned())
+        place.map_or(Claim(None), Claim::of)
     }
 
-    fn any_alive(&self) -> Option<(Arc<Place>, Arc<Link>)> {
+    fn any_alive(&self) -> Option<(Claim, Arc<Link>)> {
         let place = self.places.iter().filter(|place| place.alive().is_some()).min_by_key(|place| place.load())?;
         let link = place.alive()?;
-        place.users.fetch_add(1, Ordering::SeqCst);
-        Some((Arc::clone(place), link))
+        Some((Claim::of(place), link))
     }
 
     /// Any connection, without one being made or waited for.

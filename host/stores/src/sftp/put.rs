@@ -3,11 +3,15 @@
 //!
 //! A small durable object costs three turns: open; write, fsync, read back and close; rename and look. The temporary name is
 //! the object's hash, so whoever writes to it writes the same bytes to the same places, and it is never truncated.
+//!
+//! What an earlier attempt left is believed once it is verified: together with the rest where the server sums the whole, before
+//! anything is sent where only its size is compared at the end.
 
 use super::{
     VerifyUploads,
     failure::{Failure, Said, io_error},
-    link::{Airborne, Link, Request, Seen},
+    lanes::{Lanes, REACH_BYTES, SPREAD_BYTES, Stopped},
+    link::{Link, Request, Seen},
     pool::Ticket,
     read::{Whole, hash_back, regular},
     shared::Shared,
@@ -15,8 +19,7 @@ use super::{
 use havun_vault::store::{ObjectName, Published, Source, StoreError};
 use russh_sftp::protocol::OpenFlags;
 use sha2::{Digest as _, Sha256};
-use std::{collections::VecDeque, path::PathBuf, sync::Arc};
-use tokio::sync::mpsc;
+use std::{path::PathBuf, sync::Arc};
 
 /// Up to this size an object goes in one turn and is read back in it.
 pub(super) const SMALL_BYTES: u64 = 64 << 10;
@@ -38,12 +41,19 @@ pub(super) struct Job {
     pub small: Option<Arc<Vec<u8>>>,
 }
 
-/// A temporary file that is open.
-struct Begun {
-    ticket: Ticket,
-    handle: String,
-    /// Bytes that are there already, and their hash as the server or a read-back says.
-    resumed: Option<(u64, [u8; 32])>,
+/// A file that is open, for an object that is not there yet.
+pub(super) struct Begun {
+    pub ticket: Ticket,
+    pub handle: String,
+    /// What an earlier attempt left.
+    pub resumed: Option<Resumed>,
+}
+
+/// The bytes at the beginning of a temporary file that an earlier attempt has surely sent.
+pub(super) struct Resumed {
+    len: u64,
+    /// As they lie there; `None` where the whole is verified in the end.
+    sha256: Option<[u8; 32]>,
 }
 
 enum Start {
@@ -95,29 +105,32 @@ impl Job {
                 Start::Begun(begun) => begun,
             };
             let mut hasher = Sha256::new();
-            let start = match begun.resumed {
-                None => 0,
-                Some((len, there)) => {
-                    self.read_source(source, 0, len, &mut |part| {
-                        hasher.update(part);
-                        Ok(())
-                    })?;
-                    if <[u8; 32]>::from(hasher.clone().finalize()) != there {
-                        // Not the bytes of this object: nothing of it is kept.
-                        tracing::warn!(name = %self.name, "a half-sent object is damaged; sending it anew");
-                        self.discard(begun);
-                        resume = false;
-                        continue;
-                    }
-                    len
+            let resumed = begun.resumed.as_ref().map_or(0, |resumed| resumed.len);
+            if self.goes_on(source, &begun, &mut hasher)? {
+                match self.send_rest(source, begun, hasher, resumed) {
+                    Err(StoreError::ReadBack { .. }) if resumed > 0 => {}
+                    done => return done,
                 }
-            };
-            return self.send_rest(source, begun, hasher, start);
+            } else {
+                self.discard(begun);
+            }
+            tracing::warn!(name = %self.name, "a half-sent object is damaged; sending it anew");
+            resume = false;
         }
     }
 
+    /// Hashes what need not be sent again; `false` where other bytes lie there.
+    fn goes_on(&self, source: &dyn Source, begun: &Begun, hasher: &mut Sha256) -> Result<bool, StoreError> {
+        let Some(Resumed { len, sha256 }) = begun.resumed else { return Ok(true) };
+        self.read_source(source, 0, len, &mut |part| {
+            hasher.update(part);
+            Ok(())
+        })?;
+        Ok(sha256.is_none_or(|there| <[u8; 32]>::from(hasher.clone().finalize()) == there))
+    }
+
     fn send_rest(&self, source: &dyn Source, begun: Begun, mut hasher: Sha256, start: u64) -> Result<Published, StoreError> {
-        let sent = self.feed(source, &begun.ticket, &begun.handle, start, Some(&mut hasher));
+        let sent = self.feed(source, &begun, start, Some(&mut hasher));
         let whole = sent.and_then(|()| StoreError::check_source(&self.name, &hasher.finalize().into(), &self.sha256));
         if let Err(error @ StoreError::Source { .. }) = whole {
             self.discard(begun);
@@ -174,41 +187,36 @@ impl Job {
         StoreError::check_source(&self.name, &hasher.finalize().into(), &self.sha256)
     }
 
-    /// Sends the source from `start` on; this thread reads while the connection sends. Returns when every byte is acknowledged.
+    /// Sends the source from `start` on, over several connections where it is large; this thread reads while they send. Returns
+    /// when every byte is acknowledged.
     pub fn feed(
         &self,
         source: &dyn Source,
-        ticket: &Ticket,
-        handle: &str,
+        begun: &Begun,
         start: u64,
         mut hasher: Option<&mut Sha256>,
     ) -> Result<(), StoreError> {
-        let (parts, queue) = mpsc::unbounded_channel();
-        let (done, outcome) = std::sync::mpsc::sync_channel(1);
-        let (link, handle) = (Arc::clone(&ticket.link), handle.to_owned());
-        let writer = Arc::clone(&ticket.link);
-        self.shared.spawn(async move {
-            let _caller_waits = done.send(write_all(&writer, &handle, queue).await);
-        });
-        let part_bytes = link.abilities.write_bytes as usize;
+        let Begun { ticket, handle, .. } = begun;
+        let lanes = Lanes::start(&self.shared, &ticket.link, handle);
+        if self.is_spread() {
+            lanes.spread(&self.shared, ticket, &self.temp);
+        }
+        let part_bytes = ticket.link.abilities.write_bytes as usize;
         let mut at = start;
         let read = self.read_source(source, start, self.size, &mut |block| {
             if let Some(hasher) = &mut hasher {
                 hasher.update(block);
             }
             for part in block.chunks(part_bytes) {
-                let Ok(airborne) = link.take_off(part.len()) else { return Err(StoreError::Void) };
-                parts.send((at, part.to_vec(), airborne)).map_err(|_| StoreError::Void)?;
+                lanes.send(at, part.to_vec()).map_err(|Stopped| StoreError::Void)?;
                 at += part.len() as u64;
             }
             Ok(())
         });
-        drop(parts);
         self.shared.turn();
-        let written = outcome.recv().unwrap_or_else(|_| Err(Failure::Broken("a task of the connection ended early".to_owned())));
-        match (read, written) {
-            (_, Err(failure)) => Err(self.write_error(&link, failure)),
-            // The connection ended while the writer had nothing to do.
+        match (read, lanes.end()) {
+            (_, Err(failure)) => Err(self.write_error(&ticket.link, failure)),
+            // The connection ended while nothing was under way.
             (Err(StoreError::Void), Ok(())) => {
                 Err(Failure::Broken("the connection was lost".to_owned()).at(&format!("writing {}", self.temp)))
             }
@@ -266,16 +274,40 @@ impl Job {
                 return Ok(Start::Done(self.settle(&ticket, there).await?));
             }
             let half = half.map_or(0, |half| half.size);
-            let resumed = if half == 0 || self.size <= SMALL_BYTES && half <= self.size {
-                None
-            } else if resume && half <= self.size {
-                Some((half, self.hash_there(&ticket, &self.temp, &handle, half).await?))
-            } else {
+            if half > self.size || half > 0 && !resume {
                 self.remove_temp(&ticket, &handle).await?;
                 continue;
-            };
+            }
+            let resumed = self.resumed(&ticket, &handle, half).await?;
             return Ok(Start::Begun(Begun { ticket, handle, resumed }));
         }
+    }
+
+    /// What is of use of `half` bytes. Of an object that was spread, parts of the last may be missing.
+    async fn resumed(&self, link: &Arc<Link>, handle: &str, half: u64) -> Result<Option<Resumed>, StoreError> {
+        let len = if self.is_spread() { half.saturating_sub(REACH_BYTES) } else { half };
+        if len == 0 || self.size <= SMALL_BYTES {
+            return Ok(None);
+        }
+        let whole_is_verified = match self.shared.options.verify {
+            VerifyUploads::Size => false,
+            VerifyUploads::ReadBack => true,
+            VerifyUploads::Auto => self.shared.can_sum(link).await?,
+        };
+        let sha256 = if whole_is_verified { None } else { Some(self.hash_beginning(link, handle, len).await?) };
+        Ok(Some(Resumed { len, sha256 }))
+    }
+
+    async fn hash_beginning(&self, link: &Arc<Link>, handle: &str, len: u64) -> Result<[u8; 32], StoreError> {
+        self.shared.turn();
+        let back = hash_back(link, handle, len).await;
+        back.map_err(|error| error.at(&self.temp, len, &format!("reading {} back", self.temp)))
+    }
+
+    /// Whether it goes over several connections, where there are several: told from its size alone, so that a later attempt
+    /// knows what an earlier one did.
+    fn is_spread(&self) -> bool {
+        self.size >= SPREAD_BYTES && !self.shared.options.put_once
     }
 
     async fn remove_temp(&self, link: &Arc<Link>, handle: &str) -> Result<(), StoreError> {
@@ -354,14 +386,12 @@ impl Job {
         }
         let found = match self.shared.options.verify {
             VerifyUploads::Size => self.sha256,
-            VerifyUploads::Auto => match self.shared.sums_of(link, &[path.to_owned()], self.size).await? {
-                None => self.sha256,
-                // A server that can sum and does not sum this file may not be able to read it.
-                Some(sums) => match sums.into_iter().next().flatten() {
-                    Some(sum) => sum,
-                    None => self.hash_back(link, handle, path).await?,
-                },
+            // A server that can sum and does not sum this file may not be able to read it.
+            VerifyUploads::Auto if self.shared.can_sum(link).await? => match self.shared.sum_of(link, path, self.size).await? {
+                Some(sum) => sum,
+                None => self.hash_back(link, handle, path).await?,
             },
+            VerifyUploads::Auto => self.sha256,
             VerifyUploads::ReadBack => self.hash_back(link, handle, path).await?,
         };
         // Awaited by the publish after it: the server answers in order.
@@ -438,32 +468,6 @@ fn ask_for(link: &Arc<Link>, handle: &str, size: u64) -> Vec<Request<Option<Vec<
     let part = link.abilities.read_bytes;
     let offsets = (0..size).step_by(part as usize);
     offsets.map(|at| link.read(handle, at, u32::try_from(size - at).unwrap_or(part).min(part))).collect()
-}
-
-/// Sends what comes through `queue`, checks every answer, and ends when the last has come.
-async fn write_all(link: &Arc<Link>, handle: &str, mut queue: mpsc::UnboundedReceiver<(u64, Vec<u8>, Airborne)>) -> Result<(), Failure> {
-    let mut waiting: VecDeque<(Request<()>, Airborne)> = VecDeque::new();
-    let mut open = true;
-    while open || !waiting.is_empty() {
-        let oldest = async {
-            match waiting.front_mut() {
-                Some((request, _)) => request.await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            answer = oldest => {
-                answer?;
-                waiting.pop_front();
-            }
-            part = queue.recv(), if open => match part {
-                Some((at, bytes, airborne)) => waiting.push_back((link.write(handle, at, bytes), airborne)),
-                None => open = false,
-            },
-        }
-    }
-    Ok(())
 }
 
 impl Shared {

@@ -6,8 +6,7 @@
 use super::{
     failure::Said,
     link::{Link, Seen},
-    pool::Ticket,
-    put::{Job, SMALL_BYTES},
+    put::{Begun, Job, SMALL_BYTES},
     read::{Whole, regular},
     shared::Shared,
 };
@@ -103,17 +102,17 @@ impl Job {
         } else {
             self.check_source(source)?;
         }
-        let Some((job, ticket, handle)) = self.shared.run(job.create())? else { return Ok(Published::AlreadyThere) };
+        let Some((job, begun)) = self.shared.run(job.create())? else { return Ok(Published::AlreadyThere) };
         if job.small.is_none() {
-            job.feed(source, &ticket, &handle, 0, None)?;
+            job.feed(source, &begun, 0, None)?;
             let shared = Arc::clone(&job.shared);
-            shared.run(async move { job.finish(&ticket, &handle, &job.target).await })?;
+            shared.run(async move { job.finish(&begun.ticket, &begun.handle, &job.target).await })?;
         }
         Ok(Published::New)
     }
 
     /// Makes the file of the next attempt, and writes a small object to it; `None` where the object is there.
-    async fn create(mut self) -> Result<Option<(Self, Ticket, String)>, StoreError> {
+    async fn create(mut self) -> Result<Option<(Self, Begun)>, StoreError> {
         let ticket = self.shared.ticket().await?;
         let base = self.target.clone();
         for _ in 0..=ATTEMPTS {
@@ -125,7 +124,7 @@ impl Job {
                     if let Some(bytes) = self.small.clone() {
                         self.write_small(&ticket, &handle, &bytes).await?;
                     }
-                    return Ok(Some((self, ticket, handle)));
+                    return Ok(Some((self, Begun { ticket, handle, resumed: None })));
                 }
                 Err(failure) => failure,
             };

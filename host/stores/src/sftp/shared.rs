@@ -2,6 +2,7 @@
 
 use super::{
     SftpOptions,
+    checksum::{SumDesk, Summer},
     link::{Link, lock},
     pool::{Pool, Ticket},
 };
@@ -31,8 +32,9 @@ pub(super) struct Shared {
     freed: Condvar,
     /// The store's folder has a marker.
     pub marked: AtomicBool,
-    /// Whether the server reckons checksums over the files that we see.
-    pub sums: OnceCell<bool>,
+    /// What reckons checksums on the server, over the files that we see.
+    pub sums: OnceCell<Option<Summer>>,
+    pub desk: SumDesk,
 }
 
 impl Shared {
@@ -56,6 +58,7 @@ impl Shared {
             freed: Condvar::new(),
             marked: AtomicBool::new(false),
             sums: OnceCell::new(),
+            desk: SumDesk::default(),
         })
     }
 
@@ -74,6 +77,15 @@ impl Shared {
 
     pub async fn ticket(&self) -> Result<Ticket, StoreError> {
         self.pool.ticket(&self.options).await
+    }
+
+    /// Places of connections other than the one of `ticket`.
+    pub fn places_besides(&self, ticket: &Ticket) -> Vec<usize> {
+        self.pool.places_besides(ticket)
+    }
+
+    pub async fn ticket_at(&self, place: usize) -> Result<Ticket, StoreError> {
+        self.pool.ticket_at(&self.options, place).await
     }
 
     /// A connection that is there already.
