@@ -19,6 +19,8 @@ git git
 rsync rsync
 sshd openssh-server
 sftp openssh-client
+proftpd proftpd-core
+openssl openssl
 setfacl acl
 setfattr attr
 zstd zstd
@@ -34,6 +36,7 @@ cc build-essential
 LIST
   # Debian keeps this server off the PATH, one folder for each major version.
   compgen -G '/usr/lib/postgresql/*/bin/postgres' > /dev/null || missing+=(postgresql)
+  [ -e /usr/lib/proftpd/mod_sftp.so ] || missing+=(proftpd-mod-crypto)
   python3 -c 'import cryptography' 2> /dev/null || missing+=(python3-cryptography)
   python3 -c 'import ensurepip' 2> /dev/null || missing+=(python3-venv)
   [ ${#missing[@]} -eq 0 ] && return

@@ -15,11 +15,23 @@ use tempfile::TempDir;
 pub const CREATE_AND_READ: &str =
     "ForceCommand internal-sftp -u 0222 -p open,close,read,write,lstat,fstat,stat,opendir,readdir,realpath,fsync,statvfs,limits";
 
+/// An ordinary user that only a server knows which was started by [`Sshd::start_for_a_plain_user`], and the password.
+pub const PLAIN_USER: (&str, &str) = ("havun-plain", "it's a p#ass \\ \"word\"");
+
+/// `$1` is the server's folder. The system's own lists of users stay as they are.
+const ADD_PLAIN_USER: &str = "\
+    cp /etc/passwd /etc/shadow \"$1\"; \
+    echo 'havun-plain:x:54321:54321::/tmp:/bin/sh' >> \"$1/passwd\"; \
+    echo \"havun-plain:$(printf %s \"$PLAIN_PASSWORD\" | openssl passwd -6 -stdin):19000:0:99999:7:::\" >> \"$1/shadow\"; \
+    mount --bind \"$1/passwd\" /etc/passwd; mount --bind \"$1/shadow\" /etc/shadow; chown 54321:54321 \"$1/store\"";
+
 /// A running server; killed with all its connections, and its files removed, when it is dropped.
 pub struct Sshd {
     folder: TempDir,
     port: u16,
     server: Option<Child>,
+    /// Shell commands that only the server sees the effects of.
+    apart: Option<String>,
 }
 
 impl Sshd {
@@ -29,6 +41,29 @@ impl Sshd {
     /// When OpenSSH is not installed or does not start.
     #[must_use]
     pub fn start(lines: &[&str]) -> Self {
+        Self::start_after(None, lines)
+    }
+
+    /// Starts a server whose folder for a store is a disk of `size` (as `mount` has it: `24m`) that nobody else sees; it is gone
+    /// with the server.
+    ///
+    /// # Panics
+    /// As [`Self::start`], and when the test does not run as root.
+    #[must_use]
+    pub fn start_on_a_disk_of(size: &str, lines: &[&str]) -> Self {
+        Self::start_after(Some(format!("mount -t tmpfs -o size={size},mode=755 tmpfs \"$1/store\"")), lines)
+    }
+
+    /// Starts a server that knows [`PLAIN_USER`], who owns the folder for a store.
+    ///
+    /// # Panics
+    /// As [`Self::start_on_a_disk_of`].
+    #[must_use]
+    pub fn start_for_a_plain_user(lines: &[&str]) -> Self {
+        Self::start_after(Some(ADD_PLAIN_USER.to_owned()), lines)
+    }
+
+    fn start_after(apart: Option<String>, lines: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("havun-sshd-").tempdir().expect("a temporary folder");
         // Others must be able to pass, where the server changes to another user.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
@@ -39,7 +74,7 @@ impl Sshd {
         fs::create_dir(folder.path().join("store")).expect("a folder");
         let port = free_port();
         fs::write(folder.path().join("config"), config(folder.path(), port, lines)).expect("a configuration");
-        let mut started = Self { folder, port, server: None };
+        let mut started = Self { folder, port, server: None, apart };
         started.start_again();
         started
     }
@@ -60,6 +95,30 @@ impl Sshd {
     #[must_use]
     pub fn store(&self) -> PathBuf {
         self.folder.path().join("store")
+    }
+
+    /// A path of the server's as others see it, who do not see its disk.
+    ///
+    /// # Panics
+    /// When it is not running.
+    #[must_use]
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        let process = self.server.as_ref().expect("a running server").id();
+        PathBuf::from(format!("/proc/{process}/root")).join(path.strip_prefix("/").expect("an absolute path"))
+    }
+
+    /// Makes a key pair with these arguments of `ssh-keygen` and lets it log in; where the private key lies.
+    ///
+    /// # Panics
+    /// When `ssh-keygen` fails.
+    #[must_use]
+    pub fn new_key(&self, name: &str, arguments: &[&str]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        keygen_with(&path, arguments);
+        let mut all = read(&self.folder.path().join("authorized"));
+        all.push_str(&read(&path.with_extension("pub")));
+        fs::write(self.folder.path().join("authorized"), all).expect("a file");
+        path
     }
 
     /// The server's public key, as a line.
@@ -115,7 +174,7 @@ impl Sshd {
         // sshd wants it where it is started by root.
         let _exists = fs::create_dir_all("/run/sshd");
         let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).expect("a log file");
-        let mut command = Command::new(program());
+        let mut command = self.program();
         command.args(["-D", "-e", "-f"]).arg(self.folder.path().join("config"));
         self.server = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("sshd starts"));
         let until = Instant::now() + Duration::from_secs(20);
@@ -123,6 +182,17 @@ impl Sshd {
             assert!(Instant::now() < until, "sshd does not answer: {}", read(&self.folder.path().join("log")));
             thread::sleep(Duration::from_millis(10));
         }
+    }
+}
+
+impl Sshd {
+    fn program(&self) -> Command {
+        let Some(apart) = &self.apart else { return Command::new(program()) };
+        let mut command = Command::new("unshare");
+        let script = format!("{apart}; shift; exec \"$@\"");
+        command.args(["--mount", "--", "sh", "-euc", &script, "sh"]).arg(self.folder.path()).arg(program());
+        command.env("PLAIN_PASSWORD", PLAIN_USER.1);
+        command
     }
 }
 
@@ -141,7 +211,11 @@ fn program() -> &'static str {
 }
 
 fn keygen(path: &Path) {
-    let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]).arg(path).status();
+    keygen_with(path, &["-t", "ed25519", "-N", ""]);
+}
+
+fn keygen_with(path: &Path, arguments: &[&str]) {
+    let status = Command::new("ssh-keygen").args(["-q", "-C", "test"]).args(arguments).arg("-f").arg(path).status();
     assert!(status.expect("ssh-keygen is installed").success(), "ssh-keygen failed");
 }
 

@@ -2,12 +2,20 @@
 //!
 //! ```text
 //! sftp_speed put|get|both FILE THREADS host=… port=… user=… path=… key=FILE pin=… [connections=4] [verify=auto|size|readback] [put_once]
+//! sftp_speed relay PORT MILLISECONDS
 //! ```
 //!
-//! `FILE` is cut into packs; a run that ends short of 64 MiB makes a smaller last one. Objects are named by their hash, so a
+//! The second form is a long link: it prints a port of 127.0.0.1 that leads to PORT, holds every byte for half of MILLISECONDS in
+//! each direction, and ends with its standard input. `tests/bench/sftp.sh` uses both.
+//!
+//! `FILE` is cut into packs, and each is hashed; then the time begins, connecting included. `out=FOLDER` keeps what is read. A run that ends short of 64 MiB makes a smaller last one. Objects are named by their hash, so a
 //! second `put` of the same file sends nothing.
 
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a measuring program")]
+
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "the tests' relay; they use more of it")]
+#[path = "../../../tests/src/relay.rs"]
+mod relay;
 
 use havun_model::{ProjectName, StoreName};
 use havun_stores::sftp::{SftpOptions, SftpRoot, SshAuth, Timeouts, VerifyUploads};
@@ -16,9 +24,11 @@ use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     fs::File,
+    io::Read as _,
     os::unix::fs::FileExt,
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use zeroize::Zeroizing;
 
@@ -49,32 +59,48 @@ struct Pack {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [what, port, round_trip] = arguments.as_slice()
+        && what == "relay"
+    {
+        return long_link(port.parse().expect("a port"), round_trip.parse().expect("milliseconds"));
+    }
     let [what, file, threads, rest @ ..] = arguments.as_slice() else { return println!("see the head of this program's source") };
     let threads: usize = threads.parse().expect("a number of threads");
-    let root = SftpRoot::new(options(rest)).expect("options");
-    root.prepare(&StoreName::new("speed").expect("a name")).expect("a store");
-    let store = root.vault(&ProjectName::new("speed").expect("a name"));
     let file = File::open(file).expect("the file");
     let packs = packs(&file);
     let bytes: u64 = packs.iter().map(|pack| pack.len).sum();
+    let mut start = Instant::now();
+    let root = SftpRoot::new(options(rest)).expect("options");
+    root.prepare(&StoreName::new("speed").expect("a name")).expect("a store");
+    let store = root.vault(&ProjectName::new("speed").expect("a name"));
     if what != "get" {
-        let before = root.round_trips();
-        let start = Instant::now();
         each(threads, &packs, |pack| {
             let _either = store.put(&pack.name, &Part { file: &file, start: pack.start, len: pack.len }, &pack.sha256).expect("a put");
         });
-        report("up", bytes, start, root.round_trips() - before);
+        report("up", bytes, start, root.round_trips());
     }
     if what != "put" {
         let before = root.round_trips();
-        let start = Instant::now();
+        if what == "both" {
+            start = Instant::now();
+        }
+        let out = rest.iter().find_map(|text| text.strip_prefix("out="));
         each(threads, &packs, |pack| {
             let mut found = vec![0; usize::try_from(pack.len).expect("a length")];
             store.read_range(&pack.name, 0, &mut found).expect("a read");
             assert_eq!(<[u8; 32]>::from(Sha256::digest(&found)), pack.sha256, "{}", pack.name);
+            if let Some(folder) = out {
+                std::fs::write(Path::new(folder).join(pack.name.file_name()), &found).expect("a file");
+            }
         });
         report("down", bytes, start, root.round_trips() - before);
     }
+}
+
+fn long_link(port: u16, round_trip: u64) {
+    let relay = relay::Relay::start(port, Duration::from_micros(round_trip * 500));
+    println!("{}", relay.port());
+    let _ended = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
 fn report(what: &str, bytes: u64, start: Instant, turns: u64) {

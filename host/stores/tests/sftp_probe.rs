@@ -8,7 +8,7 @@ use havun_vault::store::{
     Tamper,
     probe::{Enforcement, Level, StoreCheck, StoreCheckOptions, store_check},
 };
-use sftp_kit::{Place, vault};
+use sftp_kit::{CREATE_AND_READ, PLAIN_USER, Place, Sshd, vault};
 use std::time::Instant;
 
 fn check(store: &dyn havun_vault::store::Store) -> StoreCheck {
@@ -45,4 +45,19 @@ fn a_server_that_is_locked_to_create_and_read_is_enforcing() {
     }
     assert_eq!(found.level, if is_root { Level::ByConvention } else { Level::EnforcedByServer });
     assert!(found.leftovers.len() > 5, "what was put once stays, and is said: {found:#?}");
+}
+
+#[test]
+fn to_an_ordinary_user_such_a_server_enforces_everything() {
+    let place = Place::of(Sshd::start_for_a_plain_user(&[CREATE_AND_READ]));
+    let root = place.root_with(|options| {
+        options.put_once = true;
+        options.user = PLAIN_USER.0.to_owned();
+    });
+    let found = check(&vault(&root));
+    assert!(found.passed(), "{found:#?}");
+    for attempt in found.enforcement.iter().filter(|attempt| attempt.attempt != Tamper::ShortenLock) {
+        assert_eq!(attempt.outcome, Enforcement::Enforced, "{attempt:?}");
+    }
+    assert_eq!(found.level, Level::EnforcedByServer);
 }

@@ -3,13 +3,15 @@
 use havun_tests::{Machine, S3Server, Sshd, tree_difference};
 use rusqlite::Connection;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 /// The configuration of a store `box` on `server`, with further lines.
-fn sftp(server: &Sshd, more: &str) -> String {
+pub(crate) fn sftp(server: &Sshd, more: &str) -> String {
     format!(
         "[stores.box]\ntier = \"archive\"\nkind = \"sftp\"\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{}\"\npath = \"{}\"\n\
          identity = {{ file = \"{}\" }}\nhost_key = \"{}\"\nbandwidth = \"200 MiB/s\"\n{more}",
@@ -22,7 +24,7 @@ fn sftp(server: &Sshd, more: &str) -> String {
 }
 
 /// The configuration of a store `bucket`.
-fn s3(server: &S3Server, bucket: &str) -> String {
+pub(crate) fn s3(server: &S3Server, bucket: &str) -> String {
     server.make_bucket(bucket, false);
     format!(
         "[stores.bucket]\ntier = \"archive\"\nkind = \"s3\"\nendpoint = \"{}\"\nbucket = \"{bucket}\"\nprefix = \"havun\"\n\
@@ -62,7 +64,7 @@ fn restores_from(machine: &Machine, root: &Path, store: &str) {
 }
 
 /// What was this host's key is lost.
-fn use_escrow_key(machine: &Machine) {
+pub(crate) fn use_escrow_key(machine: &Machine) {
     fs::remove_file(machine.at("service.agekey")).unwrap();
     fs::copy(machine.at("escrow.agekey"), machine.at("service.agekey")).unwrap();
 }
@@ -135,6 +137,57 @@ fn an_archive_that_is_away_is_caught_up_later_and_delays_no_other() {
     assert_eq!(audit.query_row("SELECT count(*) FROM replication_queue", [], |row| row.get::<_, i64>(0)), Ok(0));
     machine.call(&["health"]).ended(0);
     assert!(machine.call(&["logs"]).ended(0).stdout.contains("replicate"));
+    fs::remove_dir_all(machine.at("local")).unwrap();
+    use_escrow_key(&machine);
+    restores_from(&machine, &root, "box");
+}
+
+/// Every file beneath a folder, with the SHA-256 of its bytes.
+fn sums(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sums(&path));
+        } else {
+            found.insert(path.clone(), hex::encode(Sha256::digest(fs::read(&path).unwrap())));
+        }
+    }
+    found
+}
+
+/// Bytes that do not compress.
+fn noise(len: usize) -> Vec<u8> {
+    (0_u64..).flat_map(|n| <[u8; 32]>::from(Sha256::digest(n.to_le_bytes()))).take(len).collect()
+}
+
+#[test]
+fn an_archive_that_is_full_half_way_keeps_what_it_has_and_is_filled_once_there_is_space() {
+    let server = Sshd::start_on_a_disk_of("64m", &[]);
+    let (machine, root) = machine("\"local\", \"box\"", &sftp(&server, ""));
+    machine.call(&["run"]).ended(0);
+    let vault = server.inside(&server.store().join("vaults/shop"));
+    let ballast = server.inside(&server.store().join("ballast"));
+    fs::write(&ballast, vec![1; 40 << 20]).unwrap();
+    let before = sums(&vault);
+    fs::write(root.join("film.mp4"), noise(40 << 20)).unwrap();
+    let report = machine.json(&["run"]).ended(3).json();
+    assert_eq!(report["projects"][0]["outcome"], "partial", "{report:#}");
+    assert_eq!((&store(&report, "local")["state"], &store(&report, "box")["state"]), (&"stored".into(), &"failed".into()), "{report:#}");
+    let failure = store(&report, "box")["failure"].to_string();
+    assert!(failure.contains("the store is full (") && failure.contains("MiB free"), "{failure}");
+    assert_eq!(store(&report, "box")["failure"]["exit_status"], 10, "{report:#}");
+    let alerts = machine.call(&["logs", "--alerts"]).ended(0);
+    assert!(alerts.stdout.contains("the store is full"), "{alerts:?}");
+    let after = sums(&vault);
+    assert!(before.iter().all(|(path, sum)| after.get(path) == Some(sum)), "nothing is deleted or changed");
+    for (path, sum) in after.iter().filter(|(path, _)| path.to_string_lossy().contains("/packs/")) {
+        assert_eq!(path.file_name().unwrap().to_string_lossy(), *sum, "nothing short has a name");
+    }
+    fs::remove_file(ballast).unwrap();
+    let next = machine.json(&["run"]).ended(0).json();
+    assert_eq!(store(&next, "box")["state"], "stored", "{next:#}");
+    machine.call(&["health"]).ended(0);
     fs::remove_dir_all(machine.at("local")).unwrap();
     use_escrow_key(&machine);
     restores_from(&machine, &root, "box");

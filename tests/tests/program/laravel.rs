@@ -12,6 +12,12 @@ const PASSWORD: &str = "p#a'ss\"w\\o:r$d é";
 /// The skeleton of an application, as `composer create-project` leaves it, with what users add.
 fn application(machine: &Machine, server: &MariaDb) -> PathBuf {
     let root = machine.at("shop");
+    application_at(&root, server);
+    root
+}
+
+/// As [`application`], in a folder that may be there.
+pub(crate) fn application_at(root: &Path, server: &MariaDb) {
     let folders = "app bootstrap/cache config database/migrations public resources routes storage/app/private storage/app/public \
                    storage/framework/cache/data storage/framework/sessions storage/framework/testing storage/framework/views storage/logs";
     for folder in folders.split_whitespace() {
@@ -37,11 +43,10 @@ fn application(machine: &Machine, server: &MariaDb) -> PathBuf {
         ),
     );
     std::os::unix::fs::symlink("../storage/app/public", root.join("public/storage")).unwrap();
-    root
 }
 
 /// Every kind of table and object that a dump could lose, made by the application's own user as its migrations would.
-fn fill(server: &MariaDb) {
+pub(crate) fn fill(server: &MariaDb) {
     let password = PASSWORD.replace('\\', "\\\\").replace('\'', "\\'");
     server.sql(&format!(
         "CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
@@ -69,7 +74,7 @@ fn fill(server: &MariaDb) {
 const TABLES: [&str; 4] = ["files", "old", "order_lines", "orders"];
 
 /// What must be the same afterwards: checksums of all rows, and every routine, trigger, event and view.
-fn state(server: &MariaDb) -> String {
+pub(crate) fn state(server: &MariaDb) -> String {
     let checksums = format!("CHECKSUM TABLE {} EXTENDED;", TABLES.map(|table| format!("shop.{table}")).join(", "));
     server.sql(&format!(
         "{checksums}

@@ -5,6 +5,7 @@ mod archive;
 mod damage;
 mod erasure;
 mod failures;
+mod far;
 mod files;
 mod holds;
 mod hostile;

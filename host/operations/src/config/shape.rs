@@ -172,7 +172,7 @@ static SFTP_STORE: Shape = Shape {
         optional(
             "verify",
             Kind::Word(&["auto", "read-back", "size"]),
-            "How an upload is compared with what was sent: `auto` (the server's sha256sum where it has one, else the size; the default), `read-back` or `size`.",
+            "How an upload is compared with what was sent: `auto` (the server's openssl or sha256sum where it has one, else the size; the default), `read-back` or `size`.",
         ),
         optional("bandwidth", Kind::Checked(Rule::Rate), "Not faster than this, up and down together: `20 MiB/s`, `500 KiB/s`."),
         optional("par2", Kind::Count(1, 100), "Percent of each pack that PAR2 files beside it can mend; none unless said."),

@@ -172,7 +172,7 @@ pub struct SftpStore {
 /// How an upload is compared with what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadCheck {
-    /// By the server's own `sha256sum` where it has one, else by its size.
+    /// By the server's own `openssl` or `sha256sum` where it has one, else by its size.
     Auto,
     /// By reading all of it back.
     ReadBack,

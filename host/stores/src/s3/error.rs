@@ -68,7 +68,7 @@ fn sort_at(what: &str, said: &Said, situation: &Situation<'_>, now: Timestamp) -
         return StoreError::Unreachable { what: format!("{what}: {}", said.words()) };
     }
     if said.status == 507 || code.contains("Quota") || code.contains("StorageFull") || code == "InsufficientStorage" {
-        return StoreError::NoSpace { path: PathBuf::from(situation.place) };
+        return StoreError::NoSpace { path: PathBuf::from(situation.place), free: None };
     }
     if matches!(said.status, 400 | 401 | 403)
         && let Some(clocks) = said.skew(now)

@@ -1,6 +1,7 @@
 //! SHA-256 by the server itself, where a login may run a program for it.
 
 use super::{
+    VerifyUploads,
     failure::Failure,
     link::{Link, lock},
     read::Whole,
@@ -50,6 +51,17 @@ impl Shared {
     /// banner all show.
     pub async fn can_sum(&self, link: &Arc<Link>) -> Result<bool, StoreError> {
         Ok(self.summer(link).await?.is_some())
+    }
+
+    /// Finds out while bytes are on their way, so that nobody waits for it when they have arrived.
+    pub fn try_summers_early(self: &Arc<Self>, link: &Arc<Link>) {
+        if self.options.verify != VerifyUploads::Auto || self.sums.initialized() {
+            return;
+        }
+        let (shared, link) = (Arc::clone(self), Arc::clone(link));
+        self.spawn(async move {
+            let _said_when_it_is_used = shared.summer(&link).await;
+        });
     }
 
     async fn summer(&self, link: &Arc<Link>) -> Result<Option<Summer>, StoreError> {

@@ -2,7 +2,7 @@
 
 use super::{
     HostKeyPin, SftpOptions, SshAuth,
-    link::{self, Abilities, Link, lock},
+    link::{self, Abilities, Link, Socket, lock},
 };
 use havun_vault::store::StoreError;
 use russh::{
@@ -90,12 +90,17 @@ async fn connect_with(options: &SftpOptions, algorithms: Vec<Algorithm>) -> Resu
     let config = Arc::new(ssh_config(options, algorithms));
     let mut ssh = client::connect_stream(config, socket, greeter).await.map_err(|error| handshake_error(options, &heard, &error.0))?;
     log_in(options, &mut ssh).await?;
-    let channel = ssh.channel_open_session().await.map_err(|e| unreachable(options, &e.to_string()))?;
-    channel.request_subsystem(true, "sftp").await.map_err(|e| unreachable(options, &e.to_string()))?;
-    let mut sftp = RawSftpSession::new_with_config(channel.into_stream(), sftp_config());
+    let mut sftp = open_sftp(&ssh).await.map_err(|e| unreachable(options, &e.to_string()))?;
     let banner = lock(&heard).banner.clone();
     let abilities = greet(&mut sftp, &banner).await.map_err(|error| no_sftp(options, &error.to_string()))?;
-    Ok(Link::new(sftp, ssh, handle, abilities, options.timeouts.stall))
+    Ok(Link::new(sftp, Arc::new(ssh), Arc::new(Socket(handle)), abilities, options.timeouts.stall))
+}
+
+/// A channel with SFTP on it, which has not been greeted yet.
+pub(super) async fn open_sftp(ssh: &client::Handle<Greeter>) -> Result<RawSftpSession, russh::Error> {
+    let channel = ssh.channel_open_session().await?;
+    channel.request_subsystem(true, "sftp").await?;
+    Ok(RawSftpSession::new_with_config(channel.into_stream(), sftp_config()))
 }
 
 /// The socket, and another handle to it that can shut it down whatever the session does.

@@ -1,8 +1,8 @@
-//! The way of a large object's bytes: the caller's thread reads them, and each part goes over the connection that has the
-//! least under way.
+//! The way of a large object's bytes: the caller's thread reads them, and each part goes over the channel that has the least
+//! under way.
 //!
 //! An OpenSSH server takes 2 MiB per round trip on one channel, whatever the link could carry. So the temporary file of a
-//! large object is opened on every connection of the store, as they become ready, and its parts are dealt out. They are never
+//! large object is opened on two channels of every connection of the store, as they become ready, and its parts are dealt out. They are never
 //! further apart than [`REACH_BYTES`]: of a file that was cut off, everything but the last [`REACH_BYTES`] is there, and a later
 //! attempt goes on from that place.
 
@@ -69,16 +69,16 @@ impl Lanes {
         lanes
     }
 
-    /// Opens the file at `path` on the other connections too, and uses each as soon as it is ready. One that cannot be had
+    /// Opens the file at `path` on the other channels too, and uses each as soon as it is ready. One that cannot be had
     /// makes it slower and nothing worse.
     pub fn spread(self: &Arc<Self>, shared: &Arc<Shared>, first: &Ticket, path: &str) {
-        for place in shared.places_besides(first) {
+        for channel in shared.channels_besides(first) {
             let (lanes, shared, path) = (Arc::clone(self), Arc::clone(shared), path.to_owned());
             Arc::clone(&shared).spawn(async move {
                 if lanes.has_ended() {
                     return;
                 }
-                let Ok(ticket) = shared.ticket_at(place).await else { return };
+                let Ok(ticket) = shared.ticket_at(channel).await else { return };
                 let Ok(handle) = ticket.open(&path, OpenFlags::WRITE).await else { return };
                 if let Some(parts) = lanes.join(&ticket.link) {
                     lanes.run(&ticket.link, &handle, parts).await;

@@ -4,7 +4,10 @@
 //! channel in their order. The time-out of a request counts from the last answer of any kind, not from the moment it was
 //! queued: a slow link is not a dead one.
 
-use super::{connect::Greeter, failure::Failure};
+use super::{
+    connect::{Greeter, open_sftp},
+    failure::Failure,
+};
 use russh::{ChannelMsg, client};
 use russh_sftp::{
     client::{RawSftpSession, rawsession::SftpResult},
@@ -45,12 +48,22 @@ pub(super) struct Abilities {
     pub write_bytes: u32,
 }
 
-/// A connection with one SFTP channel.
+/// Ends the connection when the last of its channels is given up.
+pub(super) struct Socket(pub TcpStream);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _closed = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+/// An SFTP channel of a connection, which has one, or a second for the bytes of large objects.
 pub(super) struct Link {
     pub abilities: Abilities,
     sftp: RawSftpSession,
-    ssh: client::Handle<Greeter>,
-    socket: TcpStream,
+    ssh: Arc<client::Handle<Greeter>>,
+    socket: Arc<Socket>,
+    stall: Duration,
     /// Why the connection is dead.
     dead: watch::Sender<Option<String>>,
     answered: Mutex<Instant>,
@@ -104,12 +117,19 @@ impl Seen {
 }
 
 impl Link {
-    pub fn new(sftp: RawSftpSession, ssh: client::Handle<Greeter>, socket: TcpStream, abilities: Abilities, stall: Duration) -> Arc<Self> {
+    pub fn new(
+        sftp: RawSftpSession,
+        ssh: Arc<client::Handle<Greeter>>,
+        socket: Arc<Socket>,
+        abilities: Abilities,
+        stall: Duration,
+    ) -> Arc<Self> {
         let link = Arc::new(Self {
             abilities,
             sftp,
             ssh,
             socket,
+            stall,
             dead: watch::Sender::new(None),
             answered: Mutex::new(Instant::now()),
             pending: AtomicUsize::new(0),
@@ -121,6 +141,22 @@ impl Link {
         link
     }
 
+    /// Another channel of the same connection. Not every server opens one.
+    pub async fn second(&self) -> Result<Arc<Self>, Failure> {
+        let open = async {
+            let mut sftp = open_sftp(&self.ssh).await.map_err(|error| error.to_string())?;
+            sftp.init().await.map_err(|error| error.to_string())?;
+            Ok(sftp)
+        };
+        let sftp = tokio::select! {
+            biased;
+            why = self.died() => Err(why),
+            sftp = tokio::time::timeout(self.stall, open) => sftp.unwrap_or_else(|_| Err("no answer".to_owned())),
+        };
+        let sftp = sftp.map_err(Failure::Broken)?;
+        Ok(Self::new(sftp, Arc::clone(&self.ssh), Arc::clone(&self.socket), self.abilities.clone(), self.stall))
+    }
+
     pub fn is_dead(&self) -> bool {
         self.dead.borrow().is_some() || self.ssh.is_closed()
     }
@@ -129,7 +165,7 @@ impl Link {
     pub fn kill(&self, why: &str) {
         self.dead.send_if_modified(|dead| dead.is_none().then(|| *dead = Some(why.to_owned())).is_some());
         // A hung peer would keep an orderly farewell waiting.
-        let _closed = self.socket.shutdown(Shutdown::Both);
+        let _closed = self.socket.0.shutdown(Shutdown::Both);
         self.landed.notify_all();
     }
 
@@ -336,12 +372,6 @@ fn none_for<T>(code: StatusCode, answer: SftpResult<T>) -> SftpResult<Option<T>>
     match answer {
         Err(russh_sftp::client::error::Error::Status(status)) if status.status_code == code => Ok(None),
         other => other.map(Some),
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        let _closed = self.socket.shutdown(Shutdown::Both);
     }
 }
 

@@ -29,6 +29,8 @@ struct Place {
     link: AsyncMutex<Option<Arc<Link>>>,
     /// A copy that can be looked at without waiting.
     seen: Mutex<Option<Arc<Link>>>,
+    /// Its second channel.
+    second: AsyncMutex<Option<Arc<Link>>>,
     users: AtomicUsize,
     failed: Mutex<Option<(Instant, String)>>,
 }
@@ -52,6 +54,14 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.place.users.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// Where a channel is or can be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ChannelAt {
+    place: usize,
+    /// The second of its connection.
+    second: bool,
 }
 
 /// Counts a user from the choice of a place on, so that those who choose next see it.
@@ -107,17 +117,19 @@ impl Pool {
         claim.use_for_one(link).await
     }
 
-    /// The connection at one place, made where it is not there.
-    pub async fn ticket_at(&self, options: &SftpOptions, place: usize) -> Result<Ticket, StoreError> {
-        let Some(place) = self.places.get(place) else { return Err(none_allowed()) };
+    /// One channel, made where it is not there.
+    pub async fn ticket_at(&self, options: &SftpOptions, channel: ChannelAt) -> Result<Ticket, StoreError> {
+        let Some(place) = self.places.get(channel.place) else { return Err(none_allowed()) };
         let claim = Claim::of(place);
-        let link = place.link(options).await?;
+        let link = if channel.second { place.second(options).await? } else { place.link(options).await? };
         claim.use_for_one(link).await
     }
 
-    pub fn places_besides(&self, ticket: &Ticket) -> Vec<usize> {
-        let others = self.places.iter().enumerate().filter(|(_, place)| !Arc::ptr_eq(place, &ticket.place));
-        others.map(|(number, _)| number).collect()
+    /// Every channel that there is or could be, but the one of `ticket`: first one of each connection.
+    pub fn channels_besides(&self, ticket: &Ticket) -> Vec<ChannelAt> {
+        let of = |second| (0..self.places.len()).map(move |place| ChannelAt { place, second });
+        let is_it = |at: &ChannelAt| !at.second && self.places.get(at.place).is_some_and(|place| Arc::ptr_eq(place, &ticket.place));
+        of(false).chain(of(true)).filter(|at| !is_it(at)).collect()
     }
 
     fn claim(&self) -> Claim {
@@ -165,6 +177,19 @@ impl Place {
         let made = made?;
         *lock(&self.seen) = Some(Arc::clone(&made));
         *link = Some(Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+impl Place {
+    async fn second(&self, options: &SftpOptions) -> Result<Arc<Link>, StoreError> {
+        let mut second = self.second.lock().await;
+        if let Some(link) = second.as_ref().filter(|link| !link.is_dead()) {
+            return Ok(Arc::clone(link));
+        }
+        *second = None;
+        let made = self.link(options).await?.second().await.map_err(|failure| failure.at("opening a second channel"))?;
+        *second = Some(Arc::clone(&made));
         Ok(made)
     }
 }

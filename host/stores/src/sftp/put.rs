@@ -197,6 +197,7 @@ impl Job {
         mut hasher: Option<&mut Sha256>,
     ) -> Result<(), StoreError> {
         let Begun { ticket, handle, .. } = begun;
+        self.shared.try_summers_early(&ticket.link);
         let lanes = Lanes::start(&self.shared, &ticket.link, handle);
         if self.is_spread() {
             lanes.spread(&self.shared, ticket, &self.temp);
@@ -237,7 +238,9 @@ impl Job {
             return failure.at(&what);
         }
         match self.shared.free_bytes_on(link).await {
-            Ok(Some(free)) if free < self.size.max(1 << 16) => StoreError::NoSpace { path: PathBuf::from(&self.target) },
+            Ok(Some(free)) if free < self.size.max(1 << 16) => {
+                StoreError::NoSpace { path: PathBuf::from(&self.target), free: Some(free) }
+            }
             _ => failure.at(&what),
         }
     }

@@ -4,7 +4,7 @@ use super::{
     SftpOptions,
     checksum::{SumDesk, Summer},
     link::{Link, lock},
-    pool::{Pool, Ticket},
+    pool::{ChannelAt, Pool, Ticket},
 };
 use havun_vault::store::{MARKER, StoreError};
 use std::{
@@ -79,13 +79,12 @@ impl Shared {
         self.pool.ticket(&self.options).await
     }
 
-    /// Places of connections other than the one of `ticket`.
-    pub fn places_besides(&self, ticket: &Ticket) -> Vec<usize> {
-        self.pool.places_besides(ticket)
+    pub fn channels_besides(&self, ticket: &Ticket) -> Vec<ChannelAt> {
+        self.pool.channels_besides(ticket)
     }
 
-    pub async fn ticket_at(&self, place: usize) -> Result<Ticket, StoreError> {
-        self.pool.ticket_at(&self.options, place).await
+    pub async fn ticket_at(&self, channel: ChannelAt) -> Result<Ticket, StoreError> {
+        self.pool.ticket_at(&self.options, channel).await
     }
 
     /// A connection that is there already.

@@ -2,6 +2,7 @@
 
 use super::{
     SftpRoot,
+    ahead::Ahead,
     failure::Said,
     lease::SftpLease,
     link::{Abilities, Kind, Link},
@@ -26,17 +27,20 @@ use std::{
 
 /// Ranges from this length on are read over several connections.
 const SPLIT_BYTES: usize = 8 << 20;
+/// Ranges from this length on may be pieces of something that is read from end to end.
+const PIECE_BYTES: usize = 512 << 10;
 
 /// One vault beneath an [`SftpRoot`].
 pub struct SftpStore {
     root: SftpRoot,
     project: ProjectName,
     abilities: OnceLock<Abilities>,
+    ahead: Ahead,
 }
 
 impl SftpStore {
     pub(super) fn new(root: SftpRoot, project: ProjectName) -> Self {
-        Self { root, project, abilities: OnceLock::new() }
+        Self { root, project, abilities: OnceLock::new(), ahead: Ahead::default() }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -152,6 +156,15 @@ impl SftpStore {
                 buf.chunks_mut(part).zip(starts).map(|(buf, at)| scope.spawn(move || self.read_part(path, name, at, buf))).collect();
             parts.into_iter().try_for_each(|part| part.join().unwrap_or(Err(StoreError::Void)))
         })
+    }
+
+    fn read_now(&self, name: &ObjectName, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        let mut path = self.path_of(name)?;
+        if self.is_put_once() {
+            let found = self.at(name, |_, _, path| async move { Ok(Some(path)) })?;
+            path = found.ok_or_else(|| StoreError::NotFound { name: name.clone() })?;
+        }
+        self.read_parts(&path, name, offset, buf)
     }
 
     /// A store of this machine that holds leases for a server that cannot.
@@ -272,12 +285,10 @@ impl Store for SftpStore {
     }
 
     fn read_range(&self, name: &ObjectName, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
-        let mut path = self.path_of(name)?;
-        if self.is_put_once() {
-            let found = self.at(name, |_, _, path| async move { Ok(Some(path)) })?;
-            path = found.ok_or_else(|| StoreError::NotFound { name: name.clone() })?;
+        if buf.len() < PIECE_BYTES || buf.len() >= SPLIT_BYTES {
+            return self.read_now(name, offset, buf);
         }
-        self.read_parts(&path, name, offset, buf)
+        self.ahead.read(name, offset, buf, || self.size(name), |offset, buf| self.read_now(name, offset, buf))
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {

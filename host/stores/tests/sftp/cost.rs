@@ -59,3 +59,20 @@ fn reading_takes_two() {
     store.read_range(&name("a"), 100_000, &mut part).unwrap();
     assert_eq!(root.round_trips() - before, 4);
 }
+
+#[test]
+fn going_through_a_large_object_in_pieces_brings_many_of_them_at_once() {
+    let place = Place::start(&[]);
+    let root = place.root();
+    let bytes = pattern(4, 30 << 20);
+    vault(&root).put(&name("a"), &bytes.as_slice(), &sha(&bytes)).unwrap();
+    let (store, before) = (vault(&root), root.round_trips());
+    let mut piece = vec![0; 1 << 20];
+    for (at, expected) in (0_u64..).step_by(1 << 20).zip(bytes.chunks(1 << 20)) {
+        store.read_range(&name("a"), at, &mut piece).unwrap();
+        assert!(piece == expected, "{at}");
+    }
+    let took = root.round_trips() - before;
+    // Sixty for pieces that are fetched one by one.
+    assert!(took < 30, "{took}");
+}

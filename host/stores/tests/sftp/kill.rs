@@ -14,10 +14,9 @@ use std::{
     time::Duration,
 };
 
-const PACKS: usize = 5;
-const PACK_BYTES: usize = 4 << 20;
 const CONNECTIONS: usize = 4;
-const KILLS: u64 = 10;
+/// Of an object that goes over several connections, what is sent again at most: [`LARGE`] is larger.
+const REACH: usize = 16 << 20;
 
 type Packs = Vec<(ObjectName, Vec<u8>)>;
 
@@ -49,7 +48,20 @@ fn assert_whole(folder: &Path) {
     }
 }
 
-fn kills_at_random_moments(one_way: Duration, seed: u64) {
+/// What is sent, how often the server is killed meanwhile, and how much may be sent again.
+struct Plan {
+    packs: usize,
+    pack_bytes: usize,
+    kills: u64,
+    most_again: usize,
+}
+
+/// Each over one connection.
+const SMALL: Plan = Plan { packs: 5, pack_bytes: 4 << 20, kills: 10, most_again: CONNECTIONS * (4 << 20) };
+/// Each over all connections; less than one pack for each connection all the same.
+const LARGE: Plan = Plan { packs: 2, pack_bytes: 24 << 20, kills: 5, most_again: 2 * (REACH + (1 << 20)) };
+
+fn kills_at_random_moments(one_way: Duration, seed: u64, plan: &Plan) {
     let place = Place::start(&["ForceCommand internal-sftp"]);
     let spool = place.spool;
     let sshd = Arc::new(Mutex::new(place.sshd));
@@ -59,11 +71,11 @@ fn kills_at_random_moments(one_way: Duration, seed: u64) {
     root(&lock()).prepare(&store_name()).unwrap();
     let store = lock().store();
     let mut failed = 0;
-    for kill in 0..KILLS {
+    for kill in 0..plan.kills {
         let packs: Packs =
-            (0..PACKS as u64).map(|n| pattern(seed + kill * 100 + n, PACK_BYTES)).map(|bytes| (pack(&bytes), bytes)).collect();
+            (0..plan.packs as u64).map(|n| pattern(seed + kill * 100 + n, plan.pack_bytes)).map(|bytes| (pack(&bytes), bytes)).collect();
         let root = root(&lock());
-        let total = (PACKS * PACK_BYTES) as u64;
+        let total = (plan.packs * plan.pack_bytes) as u64;
         let at = u64::from_le_bytes(pattern(seed + kill, 8).try_into().unwrap()) % total;
         let before = relay.up_bytes();
         let server = Arc::clone(&sshd);
@@ -79,20 +91,25 @@ fn kills_at_random_moments(one_way: Duration, seed: u64) {
         let after = upload(&next, &packs);
         assert!(after.iter().all(Result::is_ok), "{after:?}");
         let again = (relay.up_bytes() - before).saturating_sub(total);
-        assert!(again < (CONNECTIONS * PACK_BYTES) as u64, "{again} bytes were sent again");
+        assert!(again < plan.most_again as u64, "{again} bytes were sent again");
         assert_whole(&store.join("shop/epochs"));
-        assert_eq!(vault(&next).list("epochs").unwrap().len(), PACKS);
+        assert_eq!(vault(&next).list("epochs").unwrap().len(), plan.packs);
         fs::remove_dir_all(store.join("shop/epochs")).unwrap();
     }
-    assert!(failed > 5, "only {failed} of {KILLS} kills met an upload");
+    assert!(failed as u64 * 2 > plan.kills, "only {failed} of {} kills met an upload", plan.kills);
 }
 
 #[test]
 fn a_server_killed_at_ten_moments_over_20_ms_loses_nothing() {
-    kills_at_random_moments(Duration::from_millis(10), 1000);
+    kills_at_random_moments(Duration::from_millis(10), 1000, &SMALL);
 }
 
 #[test]
 fn a_server_killed_at_ten_moments_over_50_ms_loses_nothing() {
-    kills_at_random_moments(Duration::from_millis(25), 2000);
+    kills_at_random_moments(Duration::from_millis(25), 2000, &SMALL);
+}
+
+#[test]
+fn a_server_killed_while_large_packs_go_over_all_connections_loses_nothing() {
+    kills_at_random_moments(Duration::from_millis(10), 3000, &LARGE);
 }

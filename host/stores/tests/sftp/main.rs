@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 mod cost;
+mod full;
 mod kill;
 #[path = "../sftp_kit/mod.rs"]
 mod kit;
 mod leases;
+mod logins;
+mod other_server;
 mod put_once;
 mod refusals;
 mod resume;
@@ -24,7 +27,7 @@ fn retried(store: &dyn Store) -> Vec<String> {
     problems
 }
 
-fn assert_conforms(store: &dyn Store) {
+pub(crate) fn assert_conforms(store: &dyn Store) {
     let problems = conformance::problems(store);
     assert!(problems.is_empty(), "{problems:#?}");
     let problems = retried(store);

@@ -2,14 +2,15 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 
+mod proftpd;
 #[path = "../../../../tests/src/relay.rs"]
 mod relay;
 #[path = "../../../../tests/src/sshd.rs"]
 mod sshd;
 
 #[allow(unused_imports, reason = "not every test has a relay")]
-pub use relay::Relay;
-pub use sshd::{CREATE_AND_READ, Sshd};
+pub use {proftpd::ProFtpd, relay::Relay};
+pub use sshd::{CREATE_AND_READ, PLAIN_USER, Sshd};
 
 use havun_model::{ProjectName, StoreName};
 use havun_stores::sftp::{HostKeyPin, SftpOptions, SftpRoot, SftpStore, SshAuth, Timeouts, VerifyUploads};
@@ -27,7 +28,11 @@ pub struct Place {
 
 impl Place {
     pub fn start(lines: &[&str]) -> Self {
-        Self { sshd: Sshd::start(lines), spool: tempfile::tempdir().unwrap() }
+        Self::of(Sshd::start(lines))
+    }
+
+    pub fn of(sshd: Sshd) -> Self {
+        Self { sshd, spool: tempfile::tempdir().unwrap() }
     }
 
     pub fn options(&self) -> SftpOptions {
@@ -53,13 +58,17 @@ impl Place {
 }
 
 pub fn options(sshd: &Sshd, port: u16, spool: &Path) -> SftpOptions {
+    with_defaults(port, &sshd.user(), &sshd.store(), key(&sshd.client_key()), pin(&sshd.host_key()), spool)
+}
+
+fn with_defaults(port: u16, user: &str, path: &Path, auth: SshAuth, host_key: HostKeyPin, spool: &Path) -> SftpOptions {
     SftpOptions {
         host: "127.0.0.1".to_owned(),
         port,
-        user: sshd.user(),
-        path: sshd.store().display().to_string(),
-        auth: vec![key(&sshd.client_key())],
-        host_key: pin(&sshd.host_key()),
+        user: user.to_owned(),
+        path: path.display().to_string(),
+        auth: vec![auth],
+        host_key,
         connections: 4,
         put_once: false,
         verify: VerifyUploads::Auto,

@@ -13,10 +13,12 @@ pub enum StoreError {
         name: ObjectName,
     },
     /// The store is full, or our quota of it.
-    #[error("no space left for {path}")]
+    #[error("no space left for {path}{}", free_text(*.free))]
     NoSpace {
         /// File or folder that was being written.
         path: PathBuf,
+        /// Bytes that are free, where the store says so.
+        free: Option<u64>,
     },
     /// The store does not answer; worth trying again.
     #[error("store is unreachable: {what}")]
@@ -146,6 +148,11 @@ pub enum StoreError {
     },
 }
 
+/// How much is free, for people; a little may be left where an object needs more.
+fn free_text(free: Option<u64>) -> String {
+    free.map_or_else(String::new, |free| format!(": the store is full ({:.1} MiB free)", free as f64 / 1_048_576.0))
+}
+
 impl StoreError {
     /// Whether the same call may well succeed a moment later.
     pub fn is_transient(&self) -> bool {
@@ -200,7 +207,7 @@ impl StoreError {
         use io::ErrorKind as Kind;
         let path = path.to_owned();
         match source.kind() {
-            Kind::StorageFull | Kind::QuotaExceeded => Self::NoSpace { path },
+            Kind::StorageFull | Kind::QuotaExceeded => Self::NoSpace { path, free: None },
             Kind::PermissionDenied | Kind::ReadOnlyFilesystem => Self::Denied { path, source },
             Kind::NetworkUnreachable | Kind::HostUnreachable | Kind::StaleNetworkFileHandle => {
                 Self::Unreachable { what: format!("{}: {source}", path.display()) }

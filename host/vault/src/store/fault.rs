@@ -219,7 +219,7 @@ impl Control {
         }
         match fault {
             Some(Fault::Error) => Err(injected("a fault")),
-            Some(Fault::NoSpace) => Err(StoreError::NoSpace { path: PathBuf::from(name) }),
+            Some(Fault::NoSpace) => Err(StoreError::NoSpace { path: PathBuf::from(name), free: None }),
             Some(Fault::Hang) => Err(StoreError::Unreachable { what: format!("{operation:?} {name} timed out") }),
             Some(Fault::Crash) => Err(self.crash()),
             other => Ok(other),

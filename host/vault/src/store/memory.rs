@@ -193,7 +193,7 @@ impl Upload for MemoryUpload<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut state = self.store.lock();
         if state.free().is_some_and(|free| free < bytes.len() as u64) {
-            return Err(StoreError::NoSpace { path: PathBuf::from(self.store.describe()) });
+            return Err(StoreError::NoSpace { path: PathBuf::from(self.store.describe()), free: None });
         }
         state.uploads.entry(self.number).or_default().bytes.extend_from_slice(bytes);
         Ok(())
