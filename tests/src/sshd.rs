@@ -221,15 +221,13 @@ fn keygen_with(path: &Path, arguments: &[&str]) {
 
 fn config(folder: &Path, port: u16, lines: &[&str]) -> String {
     let folder = folder.display();
-    let mut text = format!(
+    // The first line about a thing counts.
+    let mut text = lines.iter().flat_map(|line| [line, "\n"]).collect::<String>();
+    text += &format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\nPidFile none\n\
          StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
          MaxStartups 100\nUseDNS no\nSubsystem sftp internal-sftp\n"
     );
-    for line in lines {
-        text.push_str(line);
-        text.push('\n');
-    }
     text
 }
 

@@ -93,7 +93,7 @@ async fn connect_with(options: &SftpOptions, algorithms: Vec<Algorithm>) -> Resu
     let mut sftp = open_sftp(&ssh).await.map_err(|e| unreachable(options, &e.to_string()))?;
     let banner = lock(&heard).banner.clone();
     let abilities = greet(&mut sftp, &banner).await.map_err(|error| no_sftp(options, &error.to_string()))?;
-    Ok(Link::new(sftp, Arc::new(ssh), Arc::new(Socket(handle)), abilities, options.timeouts.stall))
+    Ok(Link::new(sftp, Arc::new(ssh), Arc::new(Socket(handle)), abilities, options.timeouts.stall, true))
 }
 
 /// A channel with SFTP on it, which has not been greeted yet.

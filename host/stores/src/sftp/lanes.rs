@@ -4,7 +4,7 @@
 //! An OpenSSH server takes 2 MiB per round trip on one channel, whatever the link could carry. So the temporary file of a
 //! large object is opened on two channels of every connection of the store, as they become ready, and its parts are dealt out. They are never
 //! further apart than [`REACH_BYTES`]: of a file that was cut off, everything but the last [`REACH_BYTES`] is there, and a later
-//! attempt goes on from that place.
+//! attempt goes on from that place. So at most twice as much is sent again.
 
 use super::{
     failure::Failure,
@@ -64,7 +64,10 @@ impl Lanes {
         let lanes = Arc::new(Self { state: Mutex::default(), changed: Condvar::new() });
         if let Some(parts) = lanes.join(link) {
             let (lanes, link, handle) = (Arc::clone(&lanes), Arc::clone(link), handle.to_owned());
-            shared.spawn(async move { lanes.run(&link, &handle, parts).await });
+            shared.spawn(async move {
+                lanes.run(&link, &handle, parts).await;
+                lanes.leave();
+            });
         }
         lanes
     }
@@ -82,14 +85,26 @@ impl Lanes {
                 let Ok(handle) = ticket.open(&path, OpenFlags::WRITE).await else { return };
                 if let Some(parts) = lanes.join(&ticket.link) {
                     lanes.run(&ticket.link, &handle, parts).await;
+                    if lanes.has_failed() {
+                        // The file is removed next, and an open one would keep its space.
+                        let _closed_or_broken = ticket.close(&handle).await;
+                    } else {
+                        drop(ticket.close(&handle));
+                    }
+                    lanes.leave();
+                } else {
+                    drop(ticket.close(&handle));
                 }
-                drop(ticket.close(&handle));
             });
         }
     }
 
     fn has_ended(&self) -> bool {
         lock(&self.state).ended
+    }
+
+    fn has_failed(&self) -> bool {
+        lock(&self.state).failure.is_some()
     }
 
     /// `None` where it is too late.
@@ -129,6 +144,9 @@ impl Lanes {
                 },
             }
         }
+    }
+
+    fn leave(&self) {
         lock(&self.state).busy -= 1;
         self.changed.notify_all();
     }

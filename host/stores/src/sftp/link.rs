@@ -64,6 +64,8 @@ pub(super) struct Link {
     ssh: Arc<client::Handle<Greeter>>,
     socket: Arc<Socket>,
     stall: Duration,
+    /// Whether it is the first channel of its connection.
+    first: bool,
     /// Why the connection is dead.
     dead: watch::Sender<Option<String>>,
     answered: Mutex<Instant>,
@@ -123,6 +125,7 @@ impl Link {
         socket: Arc<Socket>,
         abilities: Abilities,
         stall: Duration,
+        first: bool,
     ) -> Arc<Self> {
         let link = Arc::new(Self {
             abilities,
@@ -130,6 +133,7 @@ impl Link {
             ssh,
             socket,
             stall,
+            first,
             dead: watch::Sender::new(None),
             answered: Mutex::new(Instant::now()),
             pending: AtomicUsize::new(0),
@@ -141,10 +145,13 @@ impl Link {
         link
     }
 
-    /// Another channel of the same connection. Not every server opens one.
+    /// Another channel of the same connection, which OpenSSH opens and others may not be up to.
     pub async fn second(&self) -> Result<Arc<Self>, Failure> {
+        if !self.abilities.careful_rename {
+            return Err(Failure::Broken("not an OpenSSH server".to_owned()));
+        }
         let open = async {
-            let mut sftp = open_sftp(&self.ssh).await.map_err(|error| error.to_string())?;
+            let sftp = open_sftp(&self.ssh).await.map_err(|error| error.to_string())?;
             sftp.init().await.map_err(|error| error.to_string())?;
             Ok(sftp)
         };
@@ -154,7 +161,7 @@ impl Link {
             sftp = tokio::time::timeout(self.stall, open) => sftp.unwrap_or_else(|_| Err("no answer".to_owned())),
         };
         let sftp = sftp.map_err(Failure::Broken)?;
-        Ok(Self::new(sftp, Arc::clone(&self.ssh), Arc::clone(&self.socket), self.abilities.clone(), self.stall))
+        Ok(Self::new(sftp, Arc::clone(&self.ssh), Arc::clone(&self.socket), self.abilities.clone(), self.stall, false))
     }
 
     pub fn is_dead(&self) -> bool {
@@ -165,7 +172,9 @@ impl Link {
     pub fn kill(&self, why: &str) {
         self.dead.send_if_modified(|dead| dead.is_none().then(|| *dead = Some(why.to_owned())).is_some());
         // A hung peer would keep an orderly farewell waiting.
-        let _closed = self.socket.0.shutdown(Shutdown::Both);
+        if self.first {
+            let _closed = self.socket.0.shutdown(Shutdown::Both);
+        }
         self.landed.notify_all();
     }
 

@@ -138,8 +138,12 @@ impl Job {
         }
         let job = self.clone();
         self.shared.run(async move {
-            job.clear_after(&begun.ticket, whole).await?;
-            let verified = job.finish(&begun.ticket, &begun.handle, &job.temp).await;
+            let verified = match whole {
+                Ok(()) => job.finish(&begun.ticket, &begun.handle, &job.temp).await,
+                Err(error) => Err(error),
+            };
+            // A file that is open keeps its space after it is removed. The server does these in order.
+            drop(begun.ticket.close(&begun.handle));
             job.clear_after(&begun.ticket, verified).await?;
             job.publish(&begun.ticket).await
         })
@@ -376,7 +380,7 @@ impl Job {
         if seen.size == self.size && same { Ok(()) } else { Err(self.read_back()) }
     }
 
-    /// Makes a large object durable, closes it, and verifies it as it lies at `path`.
+    /// Makes a large object durable, and verifies it as it lies at `path`.
     pub async fn finish(&self, link: &Arc<Link>, handle: &str, path: &str) -> Result<(), StoreError> {
         self.shared.turn();
         let (fsync, seen) = (link.fsync(handle), link.fstat(handle));
@@ -397,8 +401,6 @@ impl Job {
             VerifyUploads::Auto => self.sha256,
             VerifyUploads::ReadBack => self.hash_back(link, handle, path).await?,
         };
-        // Awaited by the publish after it: the server answers in order.
-        drop(link.close(handle));
         if found == self.sha256 { Ok(()) } else { Err(self.read_back()) }
     }
 

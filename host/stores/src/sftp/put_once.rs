@@ -104,9 +104,16 @@ impl Job {
         }
         let Some((job, begun)) = self.shared.run(job.create())? else { return Ok(Published::AlreadyThere) };
         if job.small.is_none() {
-            job.feed(source, &begun, 0, None)?;
+            let sent = job.feed(source, &begun, 0, None);
             let shared = Arc::clone(&job.shared);
-            shared.run(async move { job.finish(&begun.ticket, &begun.handle, &job.target).await })?;
+            shared.run(async move {
+                let verified = match sent {
+                    Ok(()) => job.finish(&begun.ticket, &begun.handle, &job.target).await,
+                    Err(error) => Err(error),
+                };
+                drop(begun.ticket.close(&begun.handle));
+                verified
+            })?;
         }
         Ok(Published::New)
     }

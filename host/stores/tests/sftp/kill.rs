@@ -15,7 +15,7 @@ use std::{
 };
 
 const CONNECTIONS: usize = 4;
-/// Of an object that goes over several connections, what is sent again at most: [`LARGE`] is larger.
+/// Of an object that goes over several connections, this much is under way at most, and as much again is not believed.
 const REACH: usize = 16 << 20;
 
 type Packs = Vec<(ObjectName, Vec<u8>)>;
@@ -59,7 +59,7 @@ struct Plan {
 /// Each over one connection.
 const SMALL: Plan = Plan { packs: 5, pack_bytes: 4 << 20, kills: 10, most_again: CONNECTIONS * (4 << 20) };
 /// Each over all connections; less than one pack for each connection all the same.
-const LARGE: Plan = Plan { packs: 2, pack_bytes: 24 << 20, kills: 5, most_again: 2 * (REACH + (1 << 20)) };
+const LARGE: Plan = Plan { packs: 2, pack_bytes: 40 << 20, kills: 3, most_again: 2 * (2 * REACH + (1 << 20)) };
 
 fn kills_at_random_moments(one_way: Duration, seed: u64, plan: &Plan) {
     let place = Place::start(&["ForceCommand internal-sftp"]);

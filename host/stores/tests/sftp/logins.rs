@@ -5,6 +5,7 @@ use havun_stores::sftp::{SftpOptions, SftpRoot, SshAuth};
 use havun_vault::store::{Published, Store, StoreError};
 use std::{
     fs,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -73,7 +74,7 @@ impl Agent {
         command.arg("-D").arg("-a").arg(folder.path().join("socket")).stdin(Stdio::null()).stdout(Stdio::null());
         let agent = Self { process: command.spawn().unwrap(), folder };
         let until = Instant::now() + Duration::from_secs(20);
-        while !agent.socket().exists() {
+        while UnixStream::connect(agent.socket()).is_err() {
             assert!(Instant::now() < until, "ssh-agent does not start");
             thread::sleep(Duration::from_millis(10));
         }
@@ -85,8 +86,8 @@ impl Agent {
     }
 
     fn add(&self, key: &Path) {
-        let status = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", self.socket()).status();
-        assert!(status.unwrap().success());
+        let added = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", self.socket()).output().unwrap();
+        assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
     }
 
     fn auth(&self) -> SshAuth {
