@@ -19,7 +19,7 @@ Exit status:
     0  ok                    3  partial                      11  locked by another run
     1  failed                4  something needs attention    12  wrong key
     2  wrong command line    5  something stored is damaged  78  wrong configuration
-  130  interrupted          10  store unreachable; any other one is a failure too
+  130  interrupted          10  store unreachable or full; others fail too
 
 Configuration:
   --config FILE, else $HAVUN_BACKUP_CONFIG, ./havun-backup.toml, /etc/havun-backup/config.toml";

@@ -328,6 +328,7 @@ pub(crate) fn store_status(error: &StoreError) -> u8 {
         | StoreError::NoMarker { .. }
         | StoreError::WrongMarker { .. }
         | StoreError::Denied { .. }
+        | StoreError::NoSpace { .. }
         | StoreError::HostKey { .. }
         | StoreError::Refused { .. } => exit::UNREACHABLE,
         StoreError::ReadBack { .. } | StoreError::NotLocked { .. } | StoreError::Source { .. } => exit::INTEGRITY,

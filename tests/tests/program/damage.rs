@@ -144,7 +144,7 @@ fn a_full_disk_fails_with_its_reason_and_leaves_the_vault_whole() {
     machine.call(&["run"]).ended(0);
     let mut dice = Dice(3);
     fs::write(root.join("large"), dice.bytes(6_000_000)).unwrap();
-    let failed = machine.call(&["run"]).ended(1);
+    let failed = machine.call(&["run"]).ended(10);
     assert!(failed.text().contains("no space left"), "{failed:?}");
     machine.call(&["verify", "--read-data"]).ended(0);
     let row = &machine.json(&["logs", "--limit", "2"]).json()["rows"][1];
