@@ -163,14 +163,14 @@ fn noise(len: usize) -> Vec<u8> {
 
 #[test]
 fn an_archive_that_is_full_half_way_keeps_what_it_has_and_is_filled_once_there_is_space() {
-    let server = Sshd::start_on_a_disk_of("64m", &[]);
+    let server = Sshd::start_on_a_disk_of("40m", &[]);
     let (machine, root) = machine("\"local\", \"box\"", &sftp(&server, ""));
     machine.call(&["run"]).ended(0);
     let vault = server.inside(&server.store().join("vaults/shop"));
     let ballast = server.inside(&server.store().join("ballast"));
-    fs::write(&ballast, vec![1; 40 << 20]).unwrap();
+    fs::write(&ballast, vec![1; 24 << 20]).unwrap();
     let before = sums(&vault);
-    fs::write(root.join("film.mp4"), noise(40 << 20)).unwrap();
+    fs::write(root.join("film.mp4"), noise(20 << 20)).unwrap();
     let report = machine.json(&["run"]).ended(3).json();
     assert_eq!(report["projects"][0]["outcome"], "partial", "{report:#}");
     assert_eq!((&store(&report, "local")["state"], &store(&report, "box")["state"]), (&"stored".into(), &"failed".into()), "{report:#}");
