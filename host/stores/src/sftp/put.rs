@@ -193,13 +193,7 @@ impl Job {
 
     /// Sends the source from `start` on, over several connections where it is large; this thread reads while they send. Returns
     /// when every byte is acknowledged.
-    pub fn feed(
-        &self,
-        source: &dyn Source,
-        begun: &Begun,
-        start: u64,
-        mut hasher: Option<&mut Sha256>,
-    ) -> Result<(), StoreError> {
+    pub fn feed(&self, source: &dyn Source, begun: &Begun, start: u64, mut hasher: Option<&mut Sha256>) -> Result<(), StoreError> {
         let Begun { ticket, handle, .. } = begun;
         self.shared.try_summers_early(&ticket.link);
         let lanes = Lanes::start(&self.shared, &ticket.link, handle);
@@ -242,9 +236,7 @@ impl Job {
             return failure.at(&what);
         }
         match self.shared.free_bytes_on(link).await {
-            Ok(Some(free)) if free < self.size.max(1 << 16) => {
-                StoreError::NoSpace { path: PathBuf::from(&self.target), free: Some(free) }
-            }
+            Ok(Some(free)) if free < self.size.max(1 << 16) => StoreError::NoSpace { path: PathBuf::from(&self.target), free: Some(free) },
             _ => failure.at(&what),
         }
     }

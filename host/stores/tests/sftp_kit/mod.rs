@@ -8,9 +8,10 @@ mod relay;
 #[path = "../../../../tests/src/sshd.rs"]
 mod sshd;
 
+#[allow(unused_imports, reason = "nor every user")]
+pub use sshd::{CREATE_AND_READ, PLAIN_USER, Sshd};
 #[allow(unused_imports, reason = "not every test has a relay")]
 pub use {proftpd::ProFtpd, relay::Relay};
-pub use sshd::{CREATE_AND_READ, PLAIN_USER, Sshd};
 
 use havun_model::{ProjectName, StoreName};
 use havun_stores::sftp::{HostKeyPin, SftpOptions, SftpRoot, SftpStore, SshAuth, Timeouts, VerifyUploads};
