@@ -284,6 +284,7 @@ impl Context {
             threads: replica.and_then(|(_, store)| self.config.stores.get(store)).map_or(0, threads),
             catalogue: replica.map(|(project, store)| self.catalogue(project, store)),
             full: false,
+            selection: None,
             now: self.now(),
             cancel: self.cancel.clone(),
         }

@@ -9,7 +9,7 @@ use crate::{
     config::ProjectConfig,
     context::Context,
     error::{OperationError, exit, one_line},
-    project,
+    project, replication,
     report::{Failure, SCHEMA_VERSION},
     run, storage,
 };
@@ -235,7 +235,8 @@ impl Check<'_> {
         let (cx, project) = (self.cx, self.project);
         if let Some(primary) = primary.as_ref() {
             // Before the store is asked: what it lacks is known here even where it is away.
-            let lag = replica_lag(&primary.vault, &cx.catalogue(&project.name, name));
+            let selection = replication::selection(cx, project, name);
+            let lag = replica_lag(&primary.vault, &cx.catalogue(&project.name, name), selection.as_ref());
             found.lag = Some(lag.map_err(|e| project::vault_error(&project.name, name, e))?);
         }
         let store = project::open_store(cx, &project.name, name)?;

@@ -9,7 +9,7 @@
 
 use crate::{
     audit::{AuditError, AuditLog, LogEnd, QueueRow},
-    config::{ProjectConfig, SPOOL},
+    config::{ProjectConfig, SPOOL, Tier},
     context::{Context, new_run_id},
     error::{OperationError, exit},
     list::{check_store, uses},
@@ -18,7 +18,7 @@ use crate::{
     run::StoreState,
 };
 use havun_model::{ProjectName, SnapshotId, StoreName, retention::Verdict};
-use havun_vault::{PruneOptions, ReplicateOptions, ReplicationReport, Vault, VaultError, replica_lag, replica_objects, replicate};
+use havun_vault::{PruneOptions, ReplicateOptions, ReplicationReport, Selection, StoredSnapshot, Vault, VaultError, layout, replica_has, replica_lag, replicate};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::{collections::BTreeSet, thread};
@@ -223,7 +223,8 @@ fn copy(cx: &Context, project: &ProjectConfig, vault: &Vault, newest: Option<Sna
         Ok(store) => store,
         Err(error) => return StoreState { failure: Some(error.to_failure()), state: "failed".to_owned(), ..state },
     };
-    let options = ReplicateOptions { full, ..cx.replicate_options(Some((&project.name, name))) };
+    let selection = selection(cx, project, name);
+    let options = ReplicateOptions { full, selection, ..cx.replicate_options(Some((&project.name, name))) };
     let copied = replicate(vault, &store.store, &options, &*cx.progress());
     state.promises = Some(store.store.promises());
     let (report, error) = match copied {
@@ -283,7 +284,7 @@ fn keep_queue(cx: &Context, project: &ProjectConfig, vault: &Vault, state: &mut 
         return audit.leave_queue(project.name.as_str(), &state.store).map(|_| ()).map_err(audit_error);
     };
     let store = StoreName::new(state.store.clone())?;
-    if let Ok(lag) = replica_lag(vault, &cx.catalogue(&project.name, &store)) {
+    if let Ok(lag) = replica_lag(vault, &cx.catalogue(&project.name, &store), selection(cx, project, &store).as_ref()) {
         (state.pending_objects, state.pending_bytes) = (lag.objects, lag.bytes);
     }
     enqueue(cx, &audit, project, &store, failure, (state.pending_objects, state.pending_bytes)).map_err(audit_error)
@@ -347,7 +348,7 @@ fn thin_spool(cx: &Context, project: &ProjectConfig, vault: &Vault, states: &[St
     let Some((_, older)) = snapshots.split_last() else { return Ok(()) };
     let mut everywhere = Vec::new();
     for stored in older {
-        if project.stores.iter().all(|store| has(cx, project, vault, store, &stored.id)) {
+        if project.stores.iter().all(|store| has(cx, project, vault, store, stored)) {
             everywhere.push(stored);
         }
     }
@@ -359,10 +360,17 @@ fn thin_spool(cx: &Context, project: &ProjectConfig, vault: &Vault, states: &[St
 }
 
 /// Whether a replica is known to hold a snapshot: one that another run committed meanwhile is not there yet.
-fn has(cx: &Context, project: &ProjectConfig, vault: &Vault, store: &StoreName, id: &SnapshotId) -> bool {
-    let known = replica_objects(&cx.catalogue(&project.name, store), &vault.info().vault_id).unwrap_or_default();
-    let hex = id.to_hex();
-    known.iter().any(|object| object.name.as_str().contains("/snapshots/") && object.name.as_str().ends_with(&hex))
+fn has(cx: &Context, project: &ProjectConfig, vault: &Vault, store: &StoreName, stored: &StoredSnapshot) -> bool {
+    let name = layout::snapshot(&stored.snapshot.epoch, stored.snapshot.started_at, &stored.id);
+    replica_has(&cx.catalogue(&project.name, store), &vault.info().vault_id, &name)
+}
+
+/// Which snapshots a store is not to be sent: in an archive, those whose term has passed, so that what was expired there does
+/// not come back from a store that keeps it for longer. Without a written term nothing is left out.
+pub(crate) fn selection(cx: &Context, project: &ProjectConfig, store: &StoreName) -> Option<Selection> {
+    let is_archive = cx.config.stores.get(store).is_some_and(|config| config.tier == Tier::Archive);
+    let retention = &project.retention;
+    (is_archive && retention.explicit_archive).then(|| Selection::new(retention.archive, cx.zone(), cx.now(), 1, true))
 }
 
 fn audit_error(error: AuditError) -> OperationError {

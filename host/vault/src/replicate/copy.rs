@@ -2,7 +2,8 @@
 
 use super::{
     DEFAULT_THREADS, ReplicateOptions, ReplicationReport,
-    catalogue::{Catalogue, CatalogueFile},
+    catalogue::{Catalogue, CatalogueFiles, Mark},
+    look::Digests,
     plan::{EpochObjects, SourceObjects},
 };
 use crate::{
@@ -38,9 +39,7 @@ pub(super) struct Copier<'a> {
 pub(super) struct State {
     pub catalogue: Catalogue,
     /// `None` where none is kept.
-    pub file: Option<CatalogueFile>,
-    /// Whether the file says less than the catalogue.
-    pub unsaved: bool,
+    pub files: Option<CatalogueFiles>,
     pub report: ReplicationReport,
     /// Objects that cannot be read at the source, or are others at the replica, and what is wrong with them.
     unusable: BTreeMap<ObjectName, String>,
@@ -61,11 +60,10 @@ enum Outcome {
 
 impl<'a> Copier<'a> {
     pub fn new(from: &'a Vault, to: &'a dyn Store, options: &'a ReplicateOptions, progress: &'a dyn Progress) -> Self {
-        let file = options.catalogue.as_ref().map(|folder| CatalogueFile::new(folder, &from.info.vault_id, to.describe()));
+        let files = options.catalogue.as_ref().map(|folder| CatalogueFiles::new(folder, &from.info.vault_id, Some(to.describe())));
         let state = State {
             catalogue: Catalogue::default(),
-            file,
-            unsaved: false,
+            files,
             report: ReplicationReport::default(),
             unusable: BTreeMap::new(),
             failure: None,
@@ -96,6 +94,9 @@ impl<'a> Copier<'a> {
     pub fn plan(&self, source: &mut SourceObjects) -> Result<(), VaultError> {
         let mut state = self.lock();
         source.leave_needless(self.from, &state.catalogue)?;
+        if let Some(selection) = &self.options.selection {
+            source.leave_unwanted(self.from, &state.catalogue, selection)?;
+        }
         let State { catalogue, report, .. } = &mut *state;
         for object in source.all().filter(|o| catalogue.size(&o.name) != Some(o.size)) {
             report.pending_objects += 1;
@@ -214,10 +215,28 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Saves the catalogue, and says what was done.
+    /// Marks epochs that no copy has to look at again while the source has the same of them. The newest one changes with each
+    /// run and stays open.
+    pub fn mark(&self, source: &SourceObjects, digests: &Digests) {
+        let mut state = self.lock();
+        let newest = digests.keys().next_back();
+        for epoch in state.catalogue.loaded() {
+            if Some(&epoch) == newest || !state.catalogue.is_settled(&epoch) {
+                continue;
+            }
+            let mark = match (source.epochs.get(&epoch), digests.get(&epoch)) {
+                (Some(objects), Some(digest)) if objects.is_at(&state.catalogue) => Mark::Done(digest.clone()),
+                (None, None) => Mark::Settled,
+                _ => continue,
+            };
+            state.mark(&epoch, mark);
+        }
+    }
+
+    /// Makes the catalogue last, and says what was done.
     pub fn finish(self) -> ReplicationReport {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.save();
+        state.keep();
         state.report.unsettled = state.catalogue.unsettled().len() as u64;
         state.report.held_back.sort();
         state.report.unreadable.sort();
@@ -232,10 +251,23 @@ impl State {
         self.report.objects += 1;
         self.report.bytes += object.size;
         self.done(object);
-        self.unsaved = true;
-        if let Some(file) = &mut self.file {
-            let appended = file.append(&object.name, &self.catalogue);
+        self.append(&object.name);
+    }
+
+    /// Writes down what the catalogue now says of an object.
+    pub fn append(&mut self, name: &ObjectName) {
+        let Self { files, catalogue, .. } = self;
+        if let Some(files) = files {
+            let appended = files.append(name, catalogue);
             self.note_file(appended);
+        }
+    }
+
+    fn mark(&mut self, epoch: &str, mark: Mark) {
+        let Self { files, catalogue, .. } = self;
+        if let Some(files) = files {
+            let marked = files.mark(epoch, mark, catalogue);
+            self.note_file(marked);
         }
     }
 
@@ -244,14 +276,19 @@ impl State {
         self.report.pending_bytes = self.report.pending_bytes.saturating_sub(object.size);
     }
 
-    /// Writes the catalogue anew where it has changed.
+    /// Writes the catalogue anew.
     pub fn save(&mut self) {
-        if !std::mem::take(&mut self.unsaved) {
-            return;
-        }
-        if let Some(file) = &mut self.file {
-            let saved = file.save(&self.catalogue);
+        if let Some(files) = &mut self.files {
+            let saved = files.save(&mut self.catalogue);
             self.note_file(saved);
+        }
+    }
+
+    /// Makes what was written survive a power cut.
+    fn keep(&mut self) {
+        if let Some(files) = &mut self.files {
+            let kept = files.finish(&self.catalogue);
+            self.note_file(kept);
         }
     }
 
@@ -260,7 +297,7 @@ impl State {
         if let Err(error) = result {
             tracing::warn!(%error, "the replica catalogue cannot be saved");
             self.report.notes.push(format!("the catalogue of this replica cannot be saved ({error}): the next copy lists the store"));
-            self.file = None;
+            self.files = None;
         }
     }
 }

@@ -1,14 +1,18 @@
 //! How far a replica is behind, and whether somebody else has been at it.
 
-use super::{catalogue, plan::SourceObjects};
+use super::{
+    Selection,
+    catalogue::{Catalogue, CatalogueFiles},
+    plan::SourceObjects,
+};
 use crate::{
     error::VaultError,
     layout::{self, ObjectKind},
     open::{Vault, at},
-    store::{Listed, Store},
+    store::{Listed, ObjectName, Store},
 };
 use jiff::Timestamp;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// What a replica lacks, so far as its catalogue says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -27,17 +31,22 @@ pub struct Lag {
     pub unsettled: u64,
 }
 
-/// Compares the objects of `from` with the catalogue in the folder `catalogue`. The replica is not asked.
+/// Compares the objects of `from` with the catalogue in the folder `catalogue`, but for what `selection` leaves out. The
+/// replica is not asked.
 ///
 /// # Errors
 /// When the source cannot be listed.
-pub fn replica_lag(from: &Vault, catalogue: &Path) -> Result<Lag, VaultError> {
-    let known = catalogue::load(catalogue, &from.info.vault_id);
+pub fn replica_lag(from: &Vault, catalogue: &Path, selection: Option<&Selection>) -> Result<Lag, VaultError> {
+    let mut source = SourceObjects::list(from)?;
+    let digests = source.digests(selection);
+    let known = load_for(catalogue, &from.info.vault_id, &mut source, &digests);
     let mut lag = Lag { known: known.is_some(), ..Lag::default() };
     let known = known.unwrap_or_default();
     lag.unsettled = known.unsettled().len() as u64;
-    let mut source = SourceObjects::list(from)?;
     source.leave_needless(from, &known)?;
+    if let Some(selection) = selection {
+        source.leave_unwanted(from, &known, selection)?;
+    }
     for object in source.all().filter(|o| known.size(&o.name) != Some(o.size)) {
         lag.objects += 1;
         lag.bytes += object.size;
@@ -47,6 +56,19 @@ pub fn replica_lag(from: &Vault, catalogue: &Path) -> Result<Lag, VaultError> {
         }
     }
     Ok(lag)
+}
+
+/// The catalogue, as far as it has to be compared with `source`; what it is known to have completely is struck from that.
+fn load_for(folder: &Path, vault: &str, source: &mut SourceObjects, digests: &BTreeMap<String, String>) -> Option<Catalogue> {
+    let mut files = CatalogueFiles::new(folder, vault, None);
+    let mut catalogue = files.load()?;
+    let is_done = |epoch: &String| digests.get(epoch).is_some_and(|digest| catalogue.is_done(epoch, digest));
+    let open: Vec<String> = source.epochs.keys().filter(|epoch| !is_done(epoch)).cloned().collect();
+    if !open.iter().all(|epoch| files.load_epoch(&mut catalogue, epoch)) {
+        return None;
+    }
+    source.epochs.retain(|epoch, _| open.contains(epoch));
+    Some(catalogue)
 }
 
 /// What lies at a replica, against its catalogue.
@@ -81,7 +103,7 @@ impl ReplicaAudit {
 /// # Errors
 /// When the replica cannot be listed.
 pub fn audit_replica(catalogue: &Path, vault_id: &str, to: &dyn Store) -> Result<ReplicaAudit, VaultError> {
-    let known = catalogue::load(catalogue, vault_id);
+    let known = CatalogueFiles::new(catalogue, vault_id, None).load_all();
     let mut audit = ReplicaAudit { known: known.is_some(), ..ReplicaAudit::default() };
     let mut expected = known.unwrap_or_default();
     for object in to.list("").map_err(|e| at(to, e))? {
@@ -109,6 +131,14 @@ pub fn audit_replica(catalogue: &Path, vault_id: &str, to: &dyn Store) -> Result
 /// What the replica of vault `vault_id` is known to hold, sorted by name. The replica is not asked. `None` where the
 /// folder `catalogue` does not know it.
 pub fn replica_objects(catalogue: &Path, vault_id: &str) -> Option<Vec<Listed>> {
-    let known = catalogue::load(catalogue, vault_id)?;
+    let known = CatalogueFiles::new(catalogue, vault_id, None).load_all()?;
     Some(known.iter().map(|(name, known)| Listed { name: name.clone(), size: known.size }).collect())
+}
+
+/// Whether the replica of vault `vault_id` is known to hold `object`. Reads what is known of one epoch at most.
+pub fn replica_has(catalogue: &Path, vault_id: &str, object: &ObjectName) -> bool {
+    let mut files = CatalogueFiles::new(catalogue, vault_id, None);
+    let Some(mut known) = files.load() else { return false };
+    let epoch = object.as_str().split('/').nth(1).unwrap_or_default();
+    files.load_epoch(&mut known, epoch) && known.size(object).is_some()
 }

@@ -1,7 +1,7 @@
 //! What is at the replica: by the catalogue and a look at what is not settled, or by a listing.
 
 use super::{
-    catalogue::{Catalogue, CatalogueFile},
+    catalogue::{Catalogue, CatalogueFiles},
     copy::{Copier, State},
     plan::SourceObjects,
 };
@@ -31,20 +31,24 @@ pub(super) enum Known {
     Listing(Option<Catalogue>),
 }
 
+/// By epoch: what the source has of it, in short.
+pub(super) type Digests = BTreeMap<String, String>;
+
 /// Names with the size that the replica gives for them.
 pub(super) type Sizes = BTreeMap<ObjectName, Option<u64>>;
 
 impl Copier<'_> {
     /// Makes sure that the replica is one of this vault (or empty), and finds out what can be known without listing it.
     pub fn known(&self) -> Result<Known, VaultError> {
-        let Some(catalogue) = self.lock().file.as_ref().and_then(CatalogueFile::load) else {
+        let Some(catalogue) = self.lock().files.as_mut().and_then(CatalogueFiles::load) else {
             self.check_vault()?;
             return Ok(Known::Listing(None));
         };
+        let all = || self.lock().files.as_mut().and_then(CatalogueFiles::load_all);
         let unsettled = catalogue.unsettled();
         if self.options.full || unsettled.len() > MOST_LOOKS {
             self.check_vault()?;
-            return Ok(Known::Listing(Some(catalogue)));
+            return Ok(Known::Listing(all()));
         }
         let names: Vec<ObjectName> = unsettled.iter().map(|(name, _)| name.clone()).collect();
         let sizes = self.sizes(&names)?;
@@ -52,7 +56,7 @@ impl Copier<'_> {
         // reading of its description.
         let is_seen = |(name, size): &(ObjectName, u64)| sizes.get(name) == Some(&Some(*size));
         let is_ours = unsettled.iter().any(|object| layout::claimed_hash(object.0.as_str()).is_some() && is_seen(object));
-        if is_ours || self.check_vault()? { Ok(Known::Catalogue(catalogue, sizes)) } else { Ok(Known::Listing(Some(catalogue))) }
+        if is_ours || self.check_vault()? { Ok(Known::Catalogue(catalogue, sizes)) } else { Ok(Known::Listing(all())) }
     }
 
     /// Whether there is a vault; it must be this one.
@@ -67,30 +71,39 @@ impl Copier<'_> {
         }
     }
 
-    /// Takes what is known as the catalogue of this copy, and notes what vanished.
-    pub fn settle(&self, known: Known, source: &SourceObjects) -> Result<(), VaultError> {
-        let (found, before) = match known {
-            Known::Catalogue(mut catalogue, sizes) => {
-                let before = catalogue.clone();
-                apply(&mut catalogue, sizes);
-                (catalogue, before)
-            }
-            Known::Listing(before) => {
-                let before = before.unwrap_or_default();
-                self.lock().report.listed = true;
-                (self.listed(&before)?, before)
-            }
-        };
+    /// Takes what is known as the catalogue of this copy, and notes what vanished. Epochs of which the replica is known to
+    /// lack nothing are struck from `source`.
+    pub fn settle(&self, known: Known, source: &mut SourceObjects, digests: &Digests) -> Result<(), VaultError> {
         let notes = self.to.notes();
+        self.lock().report.notes.extend(notes);
+        match known {
+            Known::Catalogue(mut catalogue, sizes) => {
+                if self.load_source(&mut catalogue, source, digests) {
+                    self.lock().looked(catalogue, sizes, source);
+                    return Ok(());
+                }
+                self.take_listing(&catalogue, source)
+            }
+            Known::Listing(before) => self.take_listing(&before.unwrap_or_default(), source),
+        }
+    }
+
+    /// Loads the epochs that are to be compared with the source. `false` where one cannot be.
+    fn load_source(&self, catalogue: &mut Catalogue, source: &mut SourceObjects, digests: &Digests) -> bool {
         let mut state = self.lock();
-        state.report.notes.extend(notes);
-        note_vanished(&mut state, &found, &before, source);
-        state.unsaved = found != before;
+        let Some(files) = &mut state.files else { return true };
+        source.epochs.retain(|epoch, _| !digests.get(epoch).is_some_and(|digest| catalogue.is_done(epoch, digest)));
+        source.epochs.keys().all(|epoch| files.load_epoch(catalogue, epoch))
+    }
+
+    fn take_listing(&self, before: &Catalogue, source: &SourceObjects) -> Result<(), VaultError> {
+        let found = self.listed(before)?;
+        let mut state = self.lock();
+        state.report.listed = true;
+        note_vanished(&mut state, &found, before, source);
         state.catalogue = found;
         // A listing is not made twice because the copy that follows it is killed.
-        if state.report.listed {
-            state.save();
-        }
+        state.save();
         Ok(())
     }
 
@@ -143,13 +156,21 @@ impl Copier<'_> {
     }
 }
 
-/// What was looked at is settled, or gone.
-fn apply(catalogue: &mut Catalogue, sizes: Sizes) {
-    for (name, size) in sizes {
-        match size {
-            Some(size) => catalogue.insert(name, size, true),
-            None => catalogue.remove(&name),
+impl State {
+    /// What was looked at is settled, or gone.
+    fn looked(&mut self, catalogue: Catalogue, sizes: Sizes, source: &SourceObjects) {
+        let mut found = catalogue.clone();
+        for (name, size) in &sizes {
+            match size {
+                Some(size) => found.insert(name.clone(), *size, true),
+                None => found.remove(name),
+            }
         }
+        if !sizes.is_empty() {
+            note_vanished(self, &found, &catalogue, source);
+        }
+        self.catalogue = found;
+        sizes.keys().for_each(|name| self.append(name));
     }
 }
 

@@ -6,16 +6,18 @@
 //!
 //! Nothing is ever deleted at a replica here, whatever has vanished at the source.
 //!
-//! Read `plan` (what there is to copy, and when a snapshot may follow), `catalogue`, `look` (what is there), `copy` (the
-//! threads), `lag` (what health asks).
+//! Read `plan` (what there is to copy, and when a snapshot may follow), `selection` (what a replica is not to have),
+//! `catalogue`, `look` (what is there), `copy` (the threads), `lag` (what health asks).
 
 mod catalogue;
 mod copy;
 mod lag;
 mod look;
 mod plan;
+mod selection;
 
-pub use lag::{Lag, ReplicaAudit, audit_replica, replica_lag, replica_objects};
+pub use lag::{Lag, ReplicaAudit, audit_replica, replica_has, replica_lag, replica_objects};
+pub use selection::Selection;
 
 use crate::{
     error::VaultError,
@@ -44,6 +46,8 @@ pub struct ReplicateOptions {
     pub catalogue: Option<PathBuf>,
     /// Lists the replica even where its catalogue is known, and finds out what vanished.
     pub full: bool,
+    /// Which snapshots the replica is to have; without it, all.
+    pub selection: Option<Selection>,
     /// Now.
     pub now: Timestamp,
     /// Stops it, between objects and within one.
@@ -120,7 +124,8 @@ fn run(copier: &Copier<'_>) -> Result<(), VaultError> {
     let known = copier.known()?;
     let lease = copier.to.lease(&copier.options.holder, false).map_err(|e| at(copier.to, e))?;
     let mut source = SourceObjects::list(copier.from)?;
-    copier.settle(known, &source)?;
+    let digests = source.digests(copier.options.selection.as_ref());
+    copier.settle(known, &mut source, &digests)?;
     copier.plan(&mut source)?;
     // A replica without its keys is worth nothing, and one with its description is complete: one after the other.
     copier.batch(&source.head, 1)?;
@@ -129,6 +134,7 @@ fn run(copier: &Copier<'_>) -> Result<(), VaultError> {
     for epoch in source.epochs.values().rev() {
         copy_epoch(copier, epoch, &*lease)?;
     }
+    copier.mark(&source, &digests);
     Ok(())
 }
 

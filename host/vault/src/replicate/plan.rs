@@ -1,6 +1,6 @@
 //! What lies at the source, sorted into the write order, and when a snapshot may follow its packs.
 
-use super::catalogue::Catalogue;
+use super::{Selection, catalogue::Catalogue};
 use crate::{
     error::VaultError,
     layout::{self, ObjectKind},
@@ -10,7 +10,8 @@ use crate::{
     store::{Listed, ObjectName},
 };
 use havun_model::PackId;
-use std::collections::BTreeMap;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Folders at the top of a vault whose small records are copied as they are.
 const TOP_RECORDS: [&str; 3] = [layout::HOLDS, layout::ERASURES, "audit"];
@@ -98,6 +99,46 @@ impl SourceObjects {
         Ok(())
     }
 
+    /// Leaves out snapshots that the replica lacks and is not to have, and what only they need.
+    pub fn leave_unwanted(&mut self, from: &Vault, replica: &Catalogue, selection: &Selection) -> Result<(), VaultError> {
+        let mut times: Vec<_> = self.epochs.values().flat_map(|epoch| &epoch.snapshots).filter_map(|s| layout::taken_at(s.name.as_str())).collect();
+        times.sort_unstable();
+        let newest = times.len().checked_sub(selection.floor).and_then(|at| times.get(at)).copied();
+        let is_young = |object: &Listed| {
+            // A name without a time says nothing against it.
+            layout::taken_at(object.name.as_str()).is_none_or(|at| selection.is_within(at) || newest.is_none_or(|newest| at >= newest))
+        };
+        for (name, epoch) in &mut self.epochs {
+            let lacks = |object: &Listed| replica.size(&object.name) != Some(object.size);
+            let old: Vec<Listed> = epoch.snapshots.iter().filter(|object| lacks(object) && !is_young(object)).cloned().collect();
+            let mut unwanted = BTreeSet::new();
+            for object in old {
+                if !selection.wants(from, &object)? {
+                    unwanted.insert(object.name);
+                }
+            }
+            if !unwanted.is_empty() {
+                epoch.leave_snapshots(from, name, &unwanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// By epoch: a digest of what the source has of it and of what else decides whether it goes to a replica.
+    pub fn digests(&self, selection: Option<&Selection>) -> BTreeMap<String, String> {
+        let policy = selection.map(Selection::fingerprint).unwrap_or_default();
+        let digest = |epoch: &EpochObjects| {
+            let mut hasher = Sha256::new();
+            hasher.update(&policy);
+            let objects = [&self.records, &epoch.packs, &epoch.index, &epoch.records, &epoch.snapshots];
+            objects.into_iter().flatten().for_each(|object| hasher.update(format!("\n{} {}", object.size, object.name)));
+            let mut hex = hex::encode(hasher.finalize());
+            hex.truncate(32);
+            hex
+        };
+        self.epochs.iter().map(|(name, epoch)| (name.clone(), digest(epoch))).collect()
+    }
+
     /// Every object, in the write order.
     pub fn all(&self) -> impl Iterator<Item = &Listed> {
         let epochs = self.epochs.values().flat_map(|e| [&e.packs, &e.index, &e.records, &e.snapshots]);
@@ -111,6 +152,39 @@ fn top_rank(name: &str) -> Option<usize> {
 }
 
 impl EpochObjects {
+    /// Leaves out these snapshots, and the packs that no other needs; where no other is left, everything.
+    fn leave_snapshots(&mut self, from: &Vault, epoch: &str, unwanted: &BTreeSet<ObjectName>) -> Result<(), VaultError> {
+        self.snapshots.retain(|object| !unwanted.contains(&object.name));
+        if self.snapshots.is_empty() {
+            (self.packs, self.index, self.records) = Default::default();
+            return Ok(());
+        }
+        let moved = from.moved(epoch)?;
+        let there: BTreeSet<&str> = self.packs.iter().filter_map(|pack| layout::claimed_hash(pack.name.as_str())).collect();
+        let present = |id: &PackId| there.contains(id.to_hex().as_str());
+        let mut needed = BTreeSet::new();
+        for object in &self.snapshots {
+            match from.read_snapshot_object(object) {
+                Ok(stored) => {
+                    needed.extend(moved.newest(&stored.id, &stored.snapshot.packs, &present));
+                    needed.extend(stored.snapshot.packs);
+                }
+                // Nobody knows what it needs.
+                Err(VaultError::Damaged { .. }) => return Ok(()),
+                Err(other) => return Err(other),
+            }
+        }
+        let needed: BTreeSet<String> = needed.iter().map(PackId::to_hex).collect();
+        self.packs.retain(|pack| layout::claimed_hash(pack.name.as_str()).is_none_or(|hash| needed.contains(hash)));
+        Ok(())
+    }
+
+    /// Whether `replica` has all of it.
+    pub fn is_at(&self, replica: &Catalogue) -> bool {
+        let mut all = [&self.packs, &self.index, &self.records, &self.snapshots].into_iter().flatten();
+        all.all(|object| replica.size(&object.name) == Some(object.size))
+    }
+
     /// Sizes of the packs at the source.
     pub fn pack_sizes(&self) -> BTreeMap<ObjectName, u64> {
         self.packs.iter().map(|pack| (pack.name.clone(), pack.size)).collect()
