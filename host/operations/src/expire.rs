@@ -14,6 +14,7 @@ use crate::{
     error::{OperationError, exit},
     holds::AllHolds,
     list::{check_store, uses},
+    losses,
     project::{self, vault_error},
     report::{Failure, SCHEMA_VERSION, combined_status},
 };
@@ -23,7 +24,7 @@ use havun_model::{
 };
 use havun_vault::{ExpiredEpoch, ExpiryPlan, PlannedRemoval, Vault, VaultError, audit_replica};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// Which archives.
 #[derive(Debug, Clone, Default)]
@@ -245,6 +246,11 @@ fn plan(
         line.skipped = Some(format!("{} objects are gone from it, among them {object}: see `havun-backup health`", audit.missing.len()));
         return Ok(None);
     }
+    let (lost, _) = losses::standing(cx, &project.name, name, &vault.info().vault_id, &*store.store)?;
+    if let Some(object) = lost.keys().next() {
+        line.skipped = Some(format!("{} objects were lost from it, among them {object}: see `havun-backup health`", lost.len()));
+        return Ok(None);
+    }
     let list = vault.snapshots().map_err(failed)?;
     line.snapshots = list.snapshots.len() as u64;
     let candidates: Vec<Candidate> = list.snapshots.iter().map(|s| Candidate::archived(s.id, &s.snapshot)).collect();
@@ -280,11 +286,20 @@ fn plan(
 
 /// Forgets what the replica was known to hold.
 fn forget(cx: &Context, line: &StoreExpiry) -> Result<(), OperationError> {
-    let path = cx.catalogue(&line.project, &line.store);
-    match std::fs::remove_dir_all(&path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(OperationError::Io { doing: "cannot remove", path, source }),
-        _ => Ok(()),
+    let folder = cx.catalogue(&line.project, &line.store);
+    let failed = |path: PathBuf| move |source| OperationError::Io { doing: "cannot remove", path, source };
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(failed(folder.clone()))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(failed(folder.clone()))?.path();
+        // What was lost and accepted stays known.
+        if path.extension().is_some_and(|extension| extension == "objects") {
+            std::fs::remove_file(&path).map_err(failed(path))?;
+        }
     }
+    Ok(())
 }
 
 fn delete(

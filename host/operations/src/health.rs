@@ -9,12 +9,13 @@ use crate::{
     config::ProjectConfig,
     context::Context,
     error::{OperationError, exit, one_line},
+    losses::{self, Losses},
     project, replication,
     report::{Failure, SCHEMA_VERSION},
     run, storage,
 };
 use havun_model::{ProjectName, StoreName};
-use havun_vault::{Lag, ReplicaAudit, StoredSnapshot, Vault, audit_replica, replica_lag, scrub_status};
+use havun_vault::{Lag, ReplicaAudit, StoredSnapshot, Vault, audit_replica, replica_lag, scrub_status, store::Store};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -173,7 +174,10 @@ impl Check<'_> {
         if self.project.paused {
             self.note(None, "paused: no run makes a new snapshot".to_owned());
         } else if self.project.schedule.is_none() {
-            self.note(None, "no schedule: how old a snapshot may be is not known".to_owned());
+            let name = &self.project.name;
+            let what = "it has no schedule: nothing backs it up by itself, and how old its newest snapshot may be is not known".to_owned();
+            let hint = format!("set `schedule` in [projects.{name}], as in \"daily 03:00\", or `paused = true` where that is meant");
+            self.found.notes.push(Finding { store: None, what, hint, objects: Vec::new() });
         }
         let last = logs.iter().find(|row| row.kind == "backup" && row.action == "run" && row.status != "running");
         if let Some(row) = last.filter(|row| !matches!(row.status.as_str(), "ok" | "partial")) {
@@ -250,9 +254,10 @@ impl Check<'_> {
             other => other?,
         };
         found.reachable = true;
-        self.scrubs(name, &vault);
         found.free_bytes = store.store.free_bytes().map_err(failed)?;
         let objects = store.store.list("epochs").map_err(failed)?;
+        let accepted = self.losses(name, &vault, &*store.store)?;
+        self.scrubs(name, &vault, storage::ids(&objects).map(|(_, taken_at)| taken_at).min(), &accepted);
         if is_primary {
             let list = vault.snapshots().map_err(|e| project::vault_error(&project.name, name, e))?;
             for damage in &list.damaged {
@@ -344,24 +349,57 @@ impl Check<'_> {
         }
     }
 
-    /// What scrubs found that nobody has repaired, and whether they keep up with the store's term.
-    fn scrubs(&mut self, name: &StoreName, vault: &Vault) {
+    /// What is lost for good, until somebody has dealt with it. Gives the names of what a person has accepted.
+    fn losses(&mut self, name: &StoreName, vault: &Vault, store: &dyn Store) -> Result<Losses, OperationError> {
+        let (cx, project, id) = (self.cx, self.project, &vault.info().vault_id);
+        let (open, accepted) = losses::standing(cx, &project.name, name, id, store)?;
+        if let Some(since) = open.values().map(|loss| loss.found_at).min() {
+            let objects = open.keys().take(NAMED).cloned().collect();
+            let hint = format!(
+                "`havun-backup repair --store {name}` looks for them in every other store; `havun-backup archive accept-loss --project {} \
+                 --store {name}` when nothing brings them back",
+                project.name
+            );
+            self.problem(Some(name), format!("{} objects are lost from it since {since}, and no copy has them", open.len()), hint, objects);
+        }
+        if accepted > 0 {
+            self.note(Some(name), format!("{accepted} objects are lost from it; a person has accepted that (`havun-backup logs`)"));
+        }
+        Ok(losses::load(cx, &project.name, name, id)?.into_iter().filter(|(_, loss)| loss.accepted.is_some()).collect())
+    }
+
+    /// What scrubs found that nobody has repaired, and whether they keep up with the store's term. `oldest` is when the
+    /// oldest snapshot in the store was taken.
+    fn scrubs(&mut self, name: &StoreName, vault: &Vault, oldest: Option<Timestamp>, accepted: &Losses) {
         let (cx, project) = (self.cx, self.project);
         let Some(config) = cx.config.stores.get(name) else { return };
-        let state = cx.config.host.state_dir.join("scrub").join(name.as_str()).join(format!("{}.json", project.name));
+        let state = crate::scrub::state_file(cx, project, name);
+        let is_late = |since: Timestamp| config.scrub.keep_until(since, &cx.zone()) < cx.now();
         let Some(status) = scrub_status(&state, &vault.info().vault_id) else {
-            return self.note(Some(name), "no scrub has read it yet".to_owned());
+            return match oldest {
+                Some(oldest) if is_late(oldest) => {
+                    let what = format!(
+                        "nothing of it was ever read back, and its oldest snapshot is of {oldest}; `scrub` in [stores.{name}] asks for all of it every {}",
+                        config.scrub
+                    );
+                    let hint =
+                        format!("`havun-backup scrub --all --store {name}` reads all of it; then call `havun-backup scrub` every day");
+                    self.problem(Some(name), what, hint, Vec::new());
+                }
+                _ => self.note(Some(name), "no scrub has read it yet".to_owned()),
+            };
         };
-        if !status.damage.is_empty() {
-            let objects = status.damage.iter().take(NAMED).map(|d| format!("{}: {} (since {})", d.object, d.what, d.found_at)).collect();
+        let damage: Vec<_> = status.damage.iter().filter(|damage| !accepted.contains_key(&damage.object)).collect();
+        if !damage.is_empty() {
+            let objects = damage.iter().take(NAMED).map(|d| format!("{}: {} (since {})", d.object, d.what, d.found_at)).collect();
             self.problem(
                 Some(name),
-                format!("{} damaged objects", status.damage.len()),
+                format!("{} damaged objects", damage.len()),
                 "`havun-backup repair` mends them from another store",
                 objects,
             );
         }
-        if let Some(oldest) = status.oldest.filter(|oldest| config.scrub.keep_until(*oldest, &cx.zone()) < cx.now()) {
+        if let Some(oldest) = status.oldest.filter(|oldest| is_late(*oldest)) {
             let what = format!("some of it was not read since {oldest}; `scrub` in [stores.{name}] asks for every {}", config.scrub);
             self.problem(Some(name), what, "run `havun-backup scrub` more often, or all of it at once", Vec::new());
         }

@@ -23,6 +23,7 @@ pub mod holds;
 pub mod init;
 pub mod list;
 pub mod logs;
+pub mod losses;
 mod process;
 pub mod project;
 pub mod recover;

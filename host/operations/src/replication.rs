@@ -9,16 +9,21 @@
 
 use crate::{
     audit::{AuditError, AuditLog, LogEnd, QueueRow},
+    cleanup,
     config::{ProjectConfig, SPOOL, Tier},
     context::{Context, new_run_id},
     error::{OperationError, exit},
     list::{check_store, uses},
+    losses,
     project::{self, OpenStore, vault_error},
     report::{Failure, SCHEMA_VERSION, combined_status},
     run::StoreState,
 };
 use havun_model::{ProjectName, SnapshotId, StoreName, retention::Verdict};
-use havun_vault::{PruneOptions, ReplicateOptions, ReplicationReport, Selection, StoredSnapshot, Vault, VaultError, layout, replica_has, replica_lag, replicate};
+use havun_vault::{
+    PruneOptions, ReplicateOptions, ReplicationReport, Selection, StoredSnapshot, Vault, VaultError, layout, replica_has, replica_lag,
+    replicate,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::{collections::BTreeSet, thread};
@@ -234,6 +239,14 @@ fn copy(cx: &Context, project: &ProjectConfig, vault: &Vault, newest: Option<Sna
         }
         Err(error) => (*error.report, Some(vault_error(&project.name, name, error.source))),
     };
+    let mut error = error;
+    if !report.lost.is_empty() {
+        let lost = report.lost.iter().cloned().zip(report.lost_bytes.iter().copied());
+        // The catalogue knows nothing more of them: if they cannot be kept in mind, the copy has failed.
+        if let Err(unkept) = losses::note(cx, &project.name, name, &vault.info().vault_id, lost) {
+            error = error.or(Some(unkept));
+        }
+    }
     state.take(report);
     for note in store.store.notes() {
         if !state.notes.contains(&note) {
@@ -322,10 +335,14 @@ fn pause(attempts: u32) -> SignedDuration {
     FIRST_PAUSE.checked_mul(factor).map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE))
 }
 
-/// Fills an empty primary from a replica. What is damaged there is told, and no reason to stop backing up: `verify` and
+/// Fills an empty primary from a replica: with what its hot term asks for and the newest snapshots, where a term is written,
+/// for the archive keeps the rest; with everything where none is. What is damaged there is told, and no reason to stop backing up: `verify` and
 /// `repair` are for that.
 pub(crate) fn fill(cx: &Context, project: &ProjectConfig, source: &Vault, primary: &OpenStore) -> Result<Option<String>, OperationError> {
-    let report = replicate(source, &primary.store, &cx.replicate_options(None), &*cx.progress())
+    let retention = &project.retention;
+    let selection = retention.explicit_hot.then(|| Selection::new(retention.hot, cx.zone(), cx.now(), cleanup::FLOOR, false));
+    let options = ReplicateOptions { selection, ..cx.replicate_options(None) };
+    let report = replicate(source, &primary.store, &options, &*cx.progress())
         .map_err(|error| vault_error(&project.name, &primary.name, error.source))?;
     Ok(held_back(&report, None).map(|error| format!("`{}` could not be filled completely: {error}", primary.name)))
 }

@@ -14,6 +14,7 @@ use crate::{
     context::{Context, new_run_id},
     error::{OperationError, exit, one_line},
     list::{check_store, uses},
+    losses,
     project::{self, OpenStore, vault_error},
     report::{Failure, SCHEMA_VERSION, combined_status},
 };
@@ -485,8 +486,10 @@ fn mend(
     if request.dry_run {
         return Ok(true);
     }
+    let (lost, _) = losses::standing(cx, &project.name, name, &like.info().vault_id, &*scene.store.store)?;
     let options = RepairOptions {
-        objects: Vec::new(),
+        objects: lost.into_keys().collect(),
+        identities: cx.identities()?,
         state: Some(state),
         check,
         expected: scene.expected(cx, project)?,

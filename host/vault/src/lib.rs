@@ -85,8 +85,8 @@ pub use prune::{CleanupPlan, CleanupReport, ExpiredEpoch, ExpiryPlan, GRACE_SECS
 pub use records::DamagedRecord;
 pub use repair::{RepairOptions, RepairOutcome, RepairReport, RepairRow, repair, repair_store};
 pub use replicate::{
-    Lag, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, Selection, audit_replica, replica_has, replica_lag, replica_objects,
-    replicate,
+    Lag, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, Selection, audit_replica, replica_has, replica_lag,
+    replica_objects, replicate,
 };
 pub use restore::{RestoreReport, RestoreRequest};
 pub use scrub::{ScrubOptions, ScrubReport, ScrubStatus, StandingDamage, scrub, scrub_status, slice_budget};

@@ -45,6 +45,24 @@ impl Scene {
         scene
     }
 
+    /// The first snapshot leaves waste behind when it goes.
+    fn wasteful() -> Self {
+        let (bench, root, folder) = (Bench::new(true), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let hot: Arc<dyn Store> = Arc::new(MemoryStore::new("hot"));
+        let archive: Arc<dyn Store> = Arc::new(MemoryStore::new("archive"));
+        bench.create(&hot).unwrap();
+        let vault = bench.open(&hot).unwrap();
+        for n in 0..20 {
+            std::fs::write(root.path().join(n.to_string()), noise(n, 5000)).unwrap();
+        }
+        for hour in 0..2 {
+            std::fs::write(root.path().join("3"), noise(500 + hour, 6000)).unwrap();
+            bench.backup(&vault, root.path(), &noise(1000 + hour * 50, 300_000), hour as i64).unwrap();
+        }
+        copied(&*hot, &*archive);
+        Self { bench, root, objects: objects(&*hot), hot, archive, folder }
+    }
+
     fn memory() -> Self {
         Self::new(Arc::new(MemoryStore::new("hot")), Arc::new(MemoryStore::new("archive")))
     }
@@ -77,6 +95,7 @@ impl Scene {
             check: false,
             expected: vec![],
             parity_percent: 10,
+            identities: vec![],
             spool: self.folder.path().join("spool"),
             threads: 2,
             now: now(11),
@@ -500,4 +519,126 @@ fn parity_mends_a_pack_alone_and_is_itself_mended_from_the_pack() {
     assert_eq!(par2::remove_orphaned_parity(&source.replica_in(Arc::clone(&scene.archive)), "test").unwrap(), 1);
     let missing = par2::write_parity(store, store, &packs, &options, &NoProgress).unwrap();
     assert_eq!(missing.damaged.len(), 1);
+}
+
+/// Everything of one store in another.
+fn copied(from: &dyn Store, to: &dyn Store) {
+    objects(from).iter().for_each(|(name, bytes)| put(to, name, bytes));
+}
+
+#[test]
+fn a_repacked_pack_is_mended_by_the_packs_that_it_was_made_of() {
+    let scene = Scene::wasteful();
+    let hot = scene.bench.open(&scene.hot).unwrap();
+    let newest = hot.snapshots().unwrap().snapshots.last().unwrap().clone();
+    let files = contents(&hot, &newest.snapshot);
+    let before = objects(&*scene.hot);
+    for hour in [2, 30] {
+        let verdicts = hot.snapshots().unwrap().snapshots.into_iter();
+        let verdicts: Vec<_> =
+            verdicts.map(|s| havun_model::retention::Verdict { id: s.id, keep: s.id == newest.id, reason: "old".to_owned() }).collect();
+        let plan = hot.plan_cleanup(&verdicts, now(hour), &kit::prune_options()).unwrap();
+        hot.execute_cleanup(plan, "test", false).unwrap();
+    }
+    let now_there = objects(&*scene.hot);
+    let made: Vec<&String> = now_there.keys().filter(|name| name.contains("/packs/") && !before.contains_key(*name)).collect();
+    let gone = before.keys().filter(|name| name.contains("/packs/") && !now_there.contains_key(*name)).count();
+    assert!(!made.is_empty() && gone > 0, "the test tests nothing: {made:?} {gone}");
+    for pack in &made {
+        harm(&*scene.hot, pack, Harm::Flip);
+    }
+    let alone = repair(
+        &hot,
+        &[],
+        &RepairOptions { objects: made.iter().map(|m| (*m).clone()).collect(), state: None, ..scene.mending("a") },
+        &NoProgress,
+    );
+    assert_eq!(alone.unwrap().left, made.len() as u64, "without the archive they are noted");
+    let archive = scene.bench.open(&scene.archive).unwrap();
+    let report = repair(&hot, &[&archive], &RepairOptions { state: None, ..scene.mending("a") }, &NoProgress).unwrap();
+    let told = |row: &havun_vault::RepairRow| matches!(&row.outcome, RepairOutcome::Repaired { from } if from.contains("was made of"));
+    assert_eq!((report.repaired, report.left), (made.len() as u64, 0), "{report:?}");
+    assert!(
+        report.rows.iter().all(|row| told(row) && row.kept.is_some()),
+        "what is noted as bad is mended without being named: {report:?}"
+    );
+    assert!(hot.bad_packs("2091").unwrap().is_empty(), "the note does not outlive its repair");
+    let damage = hot.verify(&VerifyOptions { snapshot: None, read_data: true, threads: 2 }, &NoProgress).unwrap().damage;
+    assert_eq!(damage, []);
+    assert_eq!(contents(&hot, &newest.snapshot), files);
+    let structure = ScrubOptions { expected: vec![], ..scene.options("b") };
+    assert_eq!(hot.scrub(&structure, &NoProgress).unwrap().damage, []);
+}
+
+#[test]
+fn a_note_about_a_pack_that_is_whole_again_is_taken_back() {
+    let scene = Scene::memory();
+    let hot = scene.bench.open(&scene.hot).unwrap();
+    let pack = scene.objects.keys().find(|name| name.contains("/packs/")).unwrap();
+    harm(&*scene.hot, pack, Harm::Flip);
+    let named = RepairOptions { objects: vec![pack.clone()], state: None, ..scene.mending("a") };
+    assert_eq!(repair(&hot, &[], &named, &NoProgress).unwrap().left, 1);
+    assert_eq!(hot.bad_packs("2091").unwrap().len(), 1);
+    // Somebody brings it back by hand, or a repair was killed between the pack and the note.
+    scene.hot.remove(&name(pack)).unwrap();
+    put(&*scene.hot, pack, &scene.objects[pack]);
+    let report = repair(&hot, &[], &RepairOptions { state: None, ..scene.mending("a") }, &NoProgress).unwrap();
+    assert!(matches!(report.rows[..], [havun_vault::RepairRow { outcome: RepairOutcome::Whole, .. }]), "{report:?}");
+    assert!(hot.bad_packs("2091").unwrap().is_empty());
+}
+
+#[test]
+fn an_object_whose_reading_fails_is_noted_and_the_slice_goes_on() {
+    let scene = Scene::memory();
+    let sick = MemoryStore::new("sick");
+    copied(&*scene.hot, &sick);
+    let options = |state: &str| ScrubOptions { threads: 1, structure: false, read: true, ..scene.options(state) };
+    let faulty = |plan: FaultPlan| {
+        let store = Arc::new(FaultStore::new(sick.clone(), plan));
+        let seen: Arc<dyn Store> = Arc::<FaultStore<MemoryStore>>::clone(&store);
+        (store, scene.bench.open(&seen))
+    };
+    let (store, vault) = faulty(FaultPlan::none());
+    let info = vault.unwrap().info().clone();
+    let seen: Arc<dyn Store> = Arc::<FaultStore<MemoryStore>>::clone(&store);
+    store.reset(FaultPlan::none());
+    scrub(&seen, &info, &options("count"), &NoProgress).unwrap();
+    let log = store.log();
+    let at =
+        log.iter().position(|call| call.operation == havun_vault::store::Operation::ReadRange && call.name.contains("/packs/")).unwrap();
+    let object = log[at].name.clone();
+    store.reset(FaultPlan::at(at as u64, Fault::Error));
+    assert_eq!(scrub(&seen, &info, &options("once"), &NoProgress).unwrap().damage, [], "one failure is tried again");
+    store.reset(FaultPlan::at(at as u64, Fault::Error).and(at as u64 + 1, Fault::Error));
+    let report = scrub(&seen, &info, &options("twice"), &NoProgress).unwrap();
+    assert_eq!(report.damage.len(), 1, "{report:?}");
+    assert!(object.contains(&report.damage[0].object) && report.damage[0].what.starts_with("it cannot be read"), "{report:?}");
+    assert!(report.completed, "everything else was read");
+    store.reset(FaultPlan::from(at as u64, Fault::Error));
+    assert!(scrub(&seen, &info, &options("away"), &NoProgress).is_err(), "a store that does not answer is away, not damaged");
+    assert!(scrub_status(&scene.state("away"), &info.vault_id).unwrap().damage.is_empty());
+}
+
+#[test]
+fn the_sum_of_a_key_that_was_wrapped_again_is_made_anew() {
+    let scene = Scene::memory();
+    let hot = scene.bench.open(&scene.hot).unwrap();
+    let newcomer = havun_vault::keys::Identity::generate();
+    hot.wrap_keys_for(&[newcomer.recipient()], "test").unwrap();
+    let sum = objects(&*scene.hot).into_keys().find(|name| name.ends_with(".sha256") && name.contains('-')).unwrap();
+    let bytes = scene.hot.read(&name(&sum), 1000).unwrap();
+    let key = sum.replace(".sha256", ".age");
+    // Only who it was wrapped for can say that it is whole, or a store with the same bytes.
+    for (identities, elsewhere, mended) in [(vec![], false, false), (vec![newcomer.clone()], false, true), (vec![], true, true)] {
+        if scene.hot.size(&name(&sum)).unwrap().is_some() {
+            scene.hot.remove(&name(&sum)).unwrap();
+        }
+        if elsewhere {
+            put(&*scene.archive, &key, &scene.hot.read(&name(&key), 10_000).unwrap());
+        }
+        let archive = scene.bench.open(&scene.archive).unwrap();
+        let options = RepairOptions { check: true, identities, ..scene.mending("keys") };
+        let report = repair(&hot, &[&archive], &options, &NoProgress).unwrap();
+        assert_eq!(scene.hot.read(&name(&sum), 1000).is_ok_and(|made| made == bytes), mended, "{report:?}");
+    }
 }

@@ -3,9 +3,10 @@
 
 mod kit;
 
+use havun_model::holds::{Hold, HoldScope};
 use havun_vault::{
-    MovedRecord, NoProgress, Progress, ReplicateOptions, ReplicationReport, Vault, VaultError, VerifyOptions, audit_replica, replica_lag,
-    replicate,
+    MovedRecord, NoProgress, Progress, ReplicateOptions, ReplicationReport, Selection, Vault, VaultError, VerifyOptions, audit_replica,
+    replica_lag, replicate,
     store::{FaultPlan, FaultStore, Lease, Listed, MemoryStore, ObjectName, Operation, Promises, Store, StoreError, Upload},
 };
 use kit::{Bench, Weak, noise, replicate_options};
@@ -368,6 +369,98 @@ fn a_catalogue_that_cannot_be_kept_costs_a_listing_and_no_more() {
         assert_eq!(report.notes.len(), 1, "{:?}", report.notes);
     }
     scene.assert_whole(&store, 2);
+}
+
+fn year(hours: i64) -> i64 {
+    kit::now(0).as_second() + hours * 3600
+}
+
+/// A vault of three years, with a snapshot in each; the replica has all of it.
+fn three_years() -> (Scene, MemoryStore, Arc<dyn Store>) {
+    let scene = Scene::new();
+    scene.run(370 * 24);
+    scene.run(740 * 24);
+    let (far, store) = replica();
+    scene.copy(&store);
+    (scene, far, store)
+}
+
+fn part(scene: &Scene, epoch: &str) -> PathBuf {
+    scene.folder().join(format!("{}.{epoch}.objects", scene.vault_id()))
+}
+
+fn epochs(store: &dyn Store) -> Vec<String> {
+    store.folders("epochs").unwrap()
+}
+
+#[test]
+fn a_copy_does_not_read_what_it_knows_of_years_that_are_done() {
+    let (scene, far, store) = three_years();
+    let all = epochs(&far);
+    assert_eq!(all.len(), 3);
+    let whole = fs::read(part(&scene, &all[0])).unwrap();
+    for old in &all[..2] {
+        fs::write(part(&scene, old), "nobody reads this").unwrap();
+    }
+    scene.run(741 * 24);
+    let report = scene.copy(&store);
+    assert!(report.objects > 3 && !report.listed, "{report:?}");
+    assert_eq!(replica_lag(&scene.vault, &scene.folder(), None).unwrap().objects, 0);
+    // A change of an old year at the source is looked at, and then the damage shows: the replica is listed.
+    scene.source.remove(&names(&scene.source, &format!("{}/snapshots/", all[0]))[0]).unwrap();
+    let report = scene.copy(&store);
+    assert_eq!((report.objects, report.listed), (0, true));
+    assert_ne!(fs::read(part(&scene, &all[0])).unwrap(), b"nobody reads this");
+    assert!(whole.len() > 100);
+    scene.assert_whole(&store, 5);
+}
+
+#[test]
+fn what_was_expired_at_a_replica_does_not_come_back_from_a_source_that_keeps_it() {
+    let (scene, far, store) = three_years();
+    let all = epochs(&far);
+    let expire = |epoch: &str| far.list(&format!("epochs/{epoch}")).unwrap().iter().for_each(|l| far.remove(&l.name).unwrap());
+    expire(&all[0]);
+    fs::remove_dir_all(scene.folder()).unwrap();
+    // The promise of each snapshot is what the kit gives it; the clock stands far behind all of them.
+    let now = jiff::Timestamp::from_second(year(20 * 366 * 24)).unwrap();
+    let selection = Selection::new("1y".parse().unwrap(), jiff::tz::TimeZone::UTC, now, 1, true);
+    let options = ReplicateOptions { selection: Some(selection.clone()), ..scene.options() };
+    for _ in 0..2 {
+        let report = replicate(&scene.vault, &store, &options, &NoProgress).unwrap();
+        assert_eq!((report.objects, report.pending_objects, report.held_back.len()), (0, 0, 0), "{report:?}");
+        assert_eq!(replica_lag(&scene.vault, &scene.folder(), Some(&selection)).unwrap().snapshots, 0);
+    }
+    assert_eq!(epochs(&far), all[1..]);
+    // What is held goes there all the same, and so does everything where nobody set a term.
+    let list = scene.vault.snapshots().unwrap().snapshots;
+    let scope = HoldScope::Snapshots { ids: vec![list[0].id] };
+    let hold = Hold { id: String::new(), created: kit::now(1), by: "test".to_owned(), reason: "a lawsuit".to_owned(), scope };
+    scene.vault.add_hold(hold, "test").unwrap();
+    let options = ReplicateOptions {
+        selection: Some(Selection::new("1y".parse().unwrap(), jiff::tz::TimeZone::UTC, now, 1, true)),
+        ..scene.options()
+    };
+    replicate(&scene.vault, &store, &options, &NoProgress).unwrap();
+    let snapshots = names(&far, "/snapshots/");
+    assert_eq!(snapshots.len(), 3, "the held one, and the two that were never expired");
+    scene.assert_whole(&store, 3);
+    scene.copy(&store);
+    scene.assert_whole(&store, 4);
+}
+
+#[test]
+fn a_store_that_is_filled_gets_what_is_young_and_the_newest() {
+    let (scene, _, _) = three_years();
+    let now = jiff::Timestamp::from_second(year(741 * 24)).unwrap();
+    for (term, floor, expected) in [("30d", 1, 1), ("30d", 2, 2), ("400d", 1, 2), ("9y", 1, 4)] {
+        let (near, store) = replica();
+        let selection = Selection::new(term.parse().unwrap(), jiff::tz::TimeZone::UTC, now, floor, false);
+        let options = ReplicateOptions { selection: Some(selection), ..replicate_options(None) };
+        replicate(&scene.vault, &store, &options, &NoProgress).unwrap();
+        assert_eq!(names(&near, "/snapshots/").len(), expected, "{term} {floor}");
+        scene.assert_whole(&store, expected);
+    }
 }
 
 /// Lets index objects be asked for only in groups: a copy that sends them one by one never ends.

@@ -304,3 +304,43 @@ fn a_check_tries_a_store_and_leaves_nothing_behind() {
     server.kill();
     machine.call(&["store", "check", "box"]).ended(10);
 }
+
+/// Objects of a vault in a folder whose path has this part, by name.
+fn objects(vault: &Path, part: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(vault.join("epochs"))
+        .unwrap()
+        .flat_map(|epoch| fs::read_dir(epoch.unwrap().path().join(part)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    found.sort_by_key(|path| path.file_name().unwrap().to_owned());
+    found
+}
+
+#[test]
+fn what_an_archive_lost_for_good_is_unhealthy_until_a_person_has_dealt_with_it() {
+    let mut machine = Machine::new();
+    let root = machine.project("shop", "files", "[projects.shop.retention]\nhot = \"1d\"\narchive = \"7y\"\n");
+    fs::write(root.join("a"), "1").unwrap();
+    machine.call(&["run"]).ended(0);
+    fs::write(root.join("a"), "2").unwrap();
+    machine.call(&["run"]).ended(0);
+    machine.call(&["health"]).ended(0);
+    for store in ["local", "archive"] {
+        fs::remove_file(objects(&machine.at(store).join("shop"), "snapshots").remove(0)).unwrap();
+    }
+    machine.call(&["archive", "push", "--full"]).ended(5);
+    for _ in 0..2 {
+        machine.call(&["archive", "push"]).ended(0);
+        let sick = machine.call(&["health"]).ended(4);
+        assert!(sick.text().contains("are lost from it since") && sick.text().contains("accept-loss"), "{sick:?}");
+    }
+    let expiry = machine.call(&["archive", "expire", "--dry-run"]).ended(0);
+    assert!(expiry.text().contains("were lost from it"), "{expiry:?}");
+    machine.call(&["archive", "accept-loss", "--project", "shop", "--store", "archive", "--reason", " "]).ended(2);
+    let accepted = machine.json(&["archive", "accept-loss", "--project", "shop", "--store", "archive", "--reason", "two disks died"]);
+    assert_eq!(accepted.ended(0).json()["objects"].as_object().unwrap().len(), 1);
+    let well = machine.call(&["health", "-v"]).ended(0);
+    assert!(well.text().contains("a person has accepted that"), "{well:?}");
+    assert!(machine.call(&["logs"]).ended(0).text().contains("accept-loss"));
+    machine.call(&["archive", "accept-loss", "--project", "shop", "--store", "archive", "--reason", "again"]).ended(1);
+}

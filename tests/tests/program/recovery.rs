@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 const PAGE: &str = include_str!("../../../docs/operations/disaster-recovery.md");
@@ -208,4 +208,52 @@ fn one_command_recovers_and_restores_and_a_wrong_key_says_so() {
         let refused = shell.run(&command);
         assert_eq!(refused.status, status, "{address}: {refused:?}");
     }
+}
+
+#[test]
+fn a_recovery_that_was_killed_is_called_again_and_goes_on() {
+    let (machine, _, _) = shop();
+    let escrow = machine.at("escrow.agekey");
+    burn_down(&machine);
+    let address = format!("file://{}", machine.at("archive").display());
+    let mut killed = 0;
+    for round in 0..20 {
+        let folder = machine.at(&format!("new{round}"));
+        let (config, state, hot) = (folder.join("config.toml"), folder.join("state"), folder.join("hot"));
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let (config_text, state, hot, key) = (text(&config), text(&state), text(&hot), text(&escrow));
+        let arguments = [
+            "recover",
+            "--store",
+            &address,
+            "--identity",
+            &key,
+            "--config-out",
+            &config_text,
+            "--state-dir",
+            &state,
+            "--hot",
+            &hot,
+            "--yes",
+        ];
+        let mut child = machine.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while !folder.join("keys/service.agekey").exists() && child.try_wait().unwrap().is_none() {}
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if !folder.join("config.toml.recovering").exists() {
+            // It was faster than the test.
+            continue;
+        }
+        killed += 1;
+        machine.call(&arguments).ended(0);
+        assert!(!folder.join("config.toml.recovering").exists());
+        let listed = Command::new(program()).args(["--config", &config_text, "list"]).output().unwrap();
+        assert!(listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains("shop"), "{listed:?}");
+        // What is complete is not touched again.
+        assert_ne!(machine.call(&arguments).status, 0);
+        if killed == 3 {
+            break;
+        }
+    }
+    assert!(killed > 0, "no recovery could be killed half-way");
 }

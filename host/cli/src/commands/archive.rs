@@ -8,6 +8,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use havun_operations::expire::{ExpireOptions, PreparedExpiry, StoreExpiry, prepare};
 use havun_operations::replication::{PushOptions, Pushed, push};
+use havun_operations::{losses, project};
 use jiff::tz::TimeZone;
 
 /// Bring the archives up to date, and delete from them what is past its term
@@ -21,6 +22,7 @@ pub struct ArchiveArgs {
 pub enum ArchiveCommand {
     Push(PushArgs),
     Expire(ExpireArgs),
+    AcceptLoss(AcceptLossArgs),
 }
 
 /// Copy to the other stores now what they lack
@@ -66,10 +68,29 @@ pub struct ExpireArgs {
     pub dry_run: bool,
 }
 
+/// Say that what a store has lost is known, so that `health` no longer fails for it
+///
+/// For objects that are gone from a store and that no other store has: look for them with `repair` first. They stay in the
+/// audit database with the reason, and `verify` goes on naming the snapshots that are hit. Ends with 1 when nothing is
+/// lost there.
+#[derive(Debug, Args)]
+pub struct AcceptLossArgs {
+    /// The project
+    #[arg(long, short, value_name = "NAME")]
+    pub project: String,
+    /// The store
+    #[arg(long, short, value_name = "NAME")]
+    pub store: String,
+    /// Why nothing more can be done
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
 pub fn execute(app: &App, args: &ArchiveArgs) -> Result<u8, CliError> {
     match &args.command {
         ArchiveCommand::Push(args) => execute_push(app, args),
         ArchiveCommand::Expire(args) => execute_expire(app, args),
+        ArchiveCommand::AcceptLoss(args) => execute_accept_loss(app, args),
     }
 }
 
@@ -88,6 +109,30 @@ fn execute_push(app: &App, args: &PushArgs) -> Result<u8, CliError> {
     }
     app.ui.document(&report)?;
     Ok(report.exit_status())
+}
+
+fn execute_accept_loss(app: &App, args: &AcceptLossArgs) -> Result<u8, CliError> {
+    if args.reason.trim().is_empty() {
+        return Err(CliError::Usage { message: "the reason is empty".to_owned(), hint: "say what was done to find it again".to_owned() });
+    }
+    let cx = app.context()?;
+    let project = project::find(&cx, &args.project)?;
+    let stores = project::store_order(&cx, project, Some(&args.store))?;
+    let store = stores.first().ok_or_else(|| CliError::Usage {
+        message: format!("{} does not use the store {}", args.project, args.store),
+        hint: "`havun-backup config` lists the stores of each project".to_owned(),
+    })?;
+    let accepted = losses::accept(&cx, project, store, args.reason.trim())?;
+    app.screen.clear();
+    let place = format!("{} in {}", accepted.project, accepted.store);
+    if accepted.objects.is_empty() {
+        app.ui.line(format!("Nothing is lost from {place}."));
+    } else {
+        app.ui.line(format!("{place}: {} accepted as lost", format::counted(accepted.objects.len() as u64, "object", "objects")));
+        accepted.objects.keys().for_each(|object| app.ui.line(format!("  {object}")));
+    }
+    app.ui.document(&accepted)?;
+    Ok(accepted.exit_status())
 }
 
 /// What is said of one replica.

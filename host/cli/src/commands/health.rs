@@ -23,7 +23,8 @@ pub fn execute(app: &App, args: &HealthArgs) -> Result<u8, CliError> {
     ill.iter().for_each(|project| print_problems(app, project));
     for project in well {
         app.ui.line(format!("ok       {}: {}", project.project, stores(project, &cx.zone())));
-        app.ui.lines(project.notes.iter().filter(|_| app.ui.verbose > 0).map(|note| format!("  note: {}", told(note))));
+        // What there is something to do about is told without being asked for.
+        app.ui.lines(project.notes.iter().filter(|note| app.ui.verbose > 0 || !note.hint.is_empty()).map(note));
     }
     if report.projects.is_empty() {
         app.ui.line("The configuration has no projects; `havun-backup init PATH…` proposes some.");
@@ -41,7 +42,12 @@ fn print_problems(app: &App, project: &ProjectHealth) {
             app.ui.trouble(format!("    Hint: {}", finding.hint));
         }
     }
-    app.ui.lines(project.notes.iter().map(|note| format!("  note: {}", told(note))));
+    app.ui.lines(project.notes.iter().map(note));
+}
+
+fn note(finding: &Finding) -> String {
+    let hint = if finding.hint.is_empty() { String::new() } else { format!(": {}", finding.hint) };
+    format!("  note: {}{hint}", told(finding))
 }
 
 fn told(finding: &Finding) -> String {

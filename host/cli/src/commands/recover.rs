@@ -116,7 +116,9 @@ fn from_address(app: &App, args: &RecoverArgs) -> Result<u8, CliError> {
     recovery.service_key = Some(made.service_key);
     app.ui.line(format!("Written to {}", place.config.display()));
     let cx = app.context_of(Config::load(&place.config)?);
-    go_on(app, args, &cx, &survey, recovery)
+    let status = go_on(app, args, &cx, &survey, recovery)?;
+    recover::finish(&place);
+    Ok(status)
 }
 
 /// With a configuration that names the archive: the history is rebuilt, the configuration stays.

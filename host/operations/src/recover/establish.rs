@@ -2,6 +2,7 @@
 
 use super::{
     Place, RecoverError, StoreAddress,
+    half::HalfMade,
     propose::Recovered,
     survey::{FoundVault, Survey},
 };
@@ -36,15 +37,26 @@ pub struct Established {
 /// store. With `dry_run` only says what it would write.
 ///
 /// # Errors
-/// [`RecoverError::Init`], also when the configuration or the key exists: nothing is replaced.
+/// [`RecoverError::Init`], also when the configuration or the key exists: nothing is replaced but what a recovery from the
+/// same archive, killed half-way, made itself.
 pub fn establish(cx: &Context, place: &Place, address: &StoreAddress, survey: &Survey, dry_run: bool) -> Result<Established, RecoverError> {
-    refuse_existing(&place.config)?;
-    refuse_existing(&place.service_key)?;
-    let service = Identity::generate();
+    let half = HalfMade::find(place, address);
+    refuse_existing(&place.config, half.as_ref().is_some_and(|half| half.wrote(&place.config)))?;
+    refuse_existing(&place.service_key, half.is_some())?;
+    let service = match half.as_ref().and_then(|_| made_before(&place.service_key)) {
+        Some(service) => service,
+        None => Identity::generate(),
+    };
+    if !dry_run {
+        half.unwrap_or_else(|| HalfMade::new(place, address)).save(place)?;
+    }
     let given: Vec<Recipient> = cx.identities()?.iter().map(Identity::recipient).collect();
     let mut notes = Vec::new();
     let works = dry_run || {
-        write_key(&place.service_key, &service, &cx.config.host.name)?;
+        if made_before(&place.service_key).is_none() {
+            remove(&place.service_key)?;
+            write_key(&place.service_key, &service, &cx.config.host.name)?;
+        }
         let everyone: Vec<Recipient> = std::iter::once(service.recipient()).chain(given.iter().cloned()).collect();
         wrap_all(cx, &survey.vaults, &everyone, &mut notes)
     };
@@ -74,17 +86,35 @@ pub fn establish(cx: &Context, place: &Place, address: &StoreAddress, survey: &S
     .text();
     notes.extend(more);
     if !dry_run {
+        HalfMade::new(place, address).about_to_write(&text).save(place)?;
+        remove(&place.config)?;
         init::write_new(&place.config, &text)?;
         make_hot_store(&place.hot, survey, &mut notes);
     }
     Ok(Established { config_text: text, service_key: place.service_key.clone(), notes })
 }
 
-fn refuse_existing(path: &Path) -> Result<(), RecoverError> {
-    if fs::symlink_metadata(path).is_err() {
+/// What an earlier recovery made before it was killed is its own, and gone on with.
+fn refuse_existing(path: &Path, is_ours: bool) -> Result<(), RecoverError> {
+    if is_ours || fs::symlink_metadata(path).is_err() {
         return Ok(());
     }
     Err(init::InitError::Write { path: path.to_owned(), source: io::Error::from(io::ErrorKind::AlreadyExists) }.into())
+}
+
+/// The key of this host, where an earlier recovery wrote it whole.
+fn made_before(path: &Path) -> Option<Identity> {
+    Identity::read_file(path).ok()?.into_iter().next()
+}
+
+/// Takes away what an earlier recovery did not finish writing.
+fn remove(path: &Path) -> Result<(), RecoverError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(OperationError::Io { doing: "cannot remove", path: path.to_owned(), source }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn write_key(path: &Path, key: &Identity, host: &str) -> Result<(), RecoverError> {

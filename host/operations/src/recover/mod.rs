@@ -5,16 +5,18 @@
 //! vault gets its keys wrapped once more, for the new key of this host.
 //!
 //! Read `address` (where the archive is), `survey` (what lies there), `propose` (the configuration), `establish` (writing
-//! it, the key, the hot store), `history` (rows of the audit database).
+//! it, the key, the hot store), `half` (going on after it was killed), `history` (rows of the audit database).
 
 mod address;
 mod establish;
+mod half;
 mod history;
 mod propose;
 mod survey;
 
 pub use address::{AddressError, SshLogin, StoreAddress};
 pub use establish::{Established, establish};
+pub use half::finish;
 pub use history::rebuild_history;
 pub use propose::{Place, archive_config};
 pub use survey::{FoundProject, FoundVault, Survey, own_name, survey};

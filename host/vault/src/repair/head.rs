@@ -41,15 +41,28 @@ impl Repair<'_> {
         Ok(None)
     }
 
-    /// The sum of a key that is whole: because another replica has the same, or because it was opened just now.
+    /// The sum of a key file that is whole: another replica has the same with its sum, one of our identities opens it, or
+    /// another replica has the same bytes (a crash between the two files was copied).
     fn key_sum(&self, id: &str) -> Result<Option<(Vec<u8>, String)>, VaultError> {
         let line = |key: &[u8]| sum_line(key, &format!("{id}.age")).into_bytes();
         if let Some((key, from)) = self.key(id)? {
             return Ok(Some((line(&key), from)));
         }
-        let opened = self.target.ring.ids().iter().any(|known| known.to_string() == id);
-        let there = read(&*self.target.store, &layout::key(id))?;
-        Ok(there.filter(|_| opened && self.opened_here).map(|key| (line(&key), format!("keys/{id}.age, which opens"))))
+        let name = layout::key(id);
+        let Some(key) = read(&*self.target.store, &name)? else { return Ok(None) };
+        if self.opens(id, &key) {
+            return Ok(Some((line(&key), format!("{name}, which opens"))));
+        }
+        let same = self.sources.iter().find(|source| read_of(source, &name).as_ref() == Some(&key));
+        Ok(same.map(|source| (line(&key), format!("{name}, which is the same in {}", source.store.describe()))))
+    }
+
+    /// Whether the file `keys/<id>.age` holds the key that it names, as far as our identities can open it.
+    fn opens(&self, id: &str, wrapped: &[u8]) -> bool {
+        let named = id.split('-').next().unwrap_or(id);
+        let opened = crate::keys::unwrap(wrapped, &self.options.identities);
+        opened.is_ok_and(|key| crate::keys::KeyId::of(&key).to_string() == named)
+            || (self.opened_here && named == id && self.target.ring.ids().iter().any(|known| known.to_string() == id))
     }
 
     /// `README.txt` and `vault.json` as another replica has them with their sums, else made anew; the sums of both.
@@ -103,7 +116,7 @@ fn read(store: &dyn Store, name: &ObjectName) -> Result<Option<Vec<u8>>, VaultEr
     match store.read(name, MAX_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(StoreError::NotFound { .. }) => Ok(None),
-        Err(error) if scrub::is_damage(&error) => Ok(None),
+        Err(error) if scrub::tells_of(store, name, &error) => Ok(None),
         Err(error) => Err(at(store, error)),
     }
 }

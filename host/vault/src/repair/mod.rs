@@ -10,15 +10,17 @@
 //! missing, which the scrub state still says, and the next repair mends.
 //!
 //! `spool` holds bytes in hand, `head` makes the small files, `parts` puts packs together from parity and from several
-//! damaged copies, `bad` is the note for backups.
+//! damaged copies, `origins` brings back the packs that a repacked one was made of, `bad` is the note for backups.
 
 mod bad;
 mod head;
+mod origins;
 mod parts;
 mod spool;
 
 use crate::{
     error::VaultError,
+    keys::Identity,
     layout::{self, ObjectKind},
     open::{Vault, VaultInfo, at},
     progress::Progress,
@@ -35,7 +37,7 @@ use std::{
 };
 
 /// How to repair.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RepairOptions {
     /// Objects that a verify or somebody named; what the scrub state says is added.
     pub objects: Vec<String>,
@@ -47,6 +49,8 @@ pub struct RepairOptions {
     pub expected: Vec<crate::store::Listed>,
     /// Percent of parity in a PAR2 file that is made anew, as it was written: the store's `par2`.
     pub parity_percent: u8,
+    /// Opens key files, to tell whole ones from damaged ones; may be empty.
+    pub identities: Vec<Identity>,
     /// Local folder with room for a pack.
     pub spool: PathBuf,
     /// Threads that read for `check`.
@@ -173,6 +177,14 @@ struct Repair<'a> {
 impl Repair<'_> {
     fn run(&mut self) -> Result<RepairReport, VaultError> {
         let mut report = RepairReport::default();
+        let mended = self.mend_all(&mut report);
+        // Whatever ended it, what was found out about packs is written down.
+        let noted = self.note_packs();
+        mended.and(noted)?;
+        Ok(report)
+    }
+
+    fn mend_all(&mut self, report: &mut RepairReport) -> Result<(), VaultError> {
         for (object, what) in self.work()? {
             if self.options.cancel.is_cancelled() {
                 return Err(VaultError::Cancelled);
@@ -189,8 +201,7 @@ impl Repair<'_> {
             self.progress.advance("repair", 1, 0);
             report.rows.push(RepairRow { object, what, outcome, kept });
         }
-        self.note_packs()?;
-        Ok(report)
+        Ok(())
     }
 
     /// What to mend, in an order in which each can rely on those before: description, keys, packs, index, snapshots.
@@ -213,6 +224,12 @@ impl Repair<'_> {
         }
         for (object, standing) in ScrubState::load(&state, &self.target.info.vault_id).damage {
             work.insert(object, standing.what);
+        }
+        // A note that outlived its repair is taken back by the next one.
+        for epoch in self.target.epochs()? {
+            for id in self.target.bad_packs(&epoch)? {
+                work.entry(layout::pack(&epoch, &id).as_str().to_owned()).or_insert_with(|| "it is noted as bad".to_owned());
+            }
         }
         for object in &self.options.objects {
             work.entry(object.clone()).or_insert_with(|| "it was named to the repair".to_owned());
@@ -310,7 +327,7 @@ impl Repair<'_> {
     fn without_source(&mut self, name: &ObjectName, what: &str, why: String) -> Result<(RepairOutcome, Option<String>), VaultError> {
         match layout::parse(name.as_str()) {
             Some((epoch, ObjectKind::Index, _)) if self.target.can_read() => self.index_object(epoch, name),
-            Some((epoch, ObjectKind::Pack, hash)) => Ok((self.pack_left(epoch, hash, what, why)?, None)),
+            Some((epoch, ObjectKind::Pack, hash)) => self.pack_left(epoch, hash, what, why),
             // A mark that cannot be read marks nothing, and a bad note notes nothing: both are written again.
             None if name.as_str().contains("/marks/") || name.as_str().contains("/bad/") => {
                 let kept = if self.removes() { self.put_aside(name)? } else { None };
@@ -321,16 +338,24 @@ impl Repair<'_> {
     }
 
     /// A pack that nobody has whole.
-    fn pack_left(&mut self, epoch: &str, hash: &str, what: &str, why: String) -> Result<RepairOutcome, VaultError> {
-        let Ok(id) = hash.parse::<PackId>() else { return Ok(RepairOutcome::Lost { why }) };
+    fn pack_left(&mut self, epoch: &str, hash: &str, what: &str, why: String) -> Result<(RepairOutcome, Option<String>), VaultError> {
+        let Ok(id) = hash.parse::<PackId>() else { return Ok((RepairOutcome::Lost { why }, None)) };
         if self.target.can_read() && self.is_unneeded(epoch, &id)? {
-            return Ok(RepairOutcome::Unneeded);
+            return Ok((RepairOutcome::Unneeded, None));
         }
         if !self.removes() {
-            return Ok(RepairOutcome::Lost { why });
+            return Ok((RepairOutcome::Lost { why }, None));
+        }
+        if self.target.can_read()
+            && let Some(mended) = self.from_origins(epoch, &id)?
+        {
+            if matches!(mended.0, RepairOutcome::Repaired { .. }) {
+                self.good.entry(epoch.to_owned()).or_default().insert(id);
+            }
+            return Ok(mended);
         }
         self.bad.entry(epoch.to_owned()).or_default().insert(id, what.to_owned());
-        Ok(RepairOutcome::Noted { why })
+        Ok((RepairOutcome::Noted { why }, None))
     }
 
     /// Gone, and no snapshot needs it: it was deleted, or what it held was moved.

@@ -6,7 +6,7 @@ use crate::{
     layout::{self, ObjectKind},
     open::at,
     par2,
-    scrub::{Reading, is_damage, sha_hex},
+    scrub::{Reading, sha_hex, tells_of},
     seal::{HEADER_BYTES, SEALED_CHUNK},
     store::{ObjectName, Store, StoreError},
 };
@@ -88,7 +88,7 @@ fn readable(store: &dyn Store, name: &ObjectName) -> Result<Option<Vec<u8>>, Vau
     match store.read(name, MAX_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(StoreError::NotFound { .. }) => Ok(None),
-        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) if tells_of(store, name, &error) => Ok(None),
         Err(error) => Err(at(store, error)),
     }
 }

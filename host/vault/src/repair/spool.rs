@@ -3,7 +3,7 @@
 use crate::{
     error::VaultError,
     open::at,
-    scrub::is_damage,
+    scrub::tells_of,
     store::{ObjectName, Source, Store, StoreError},
 };
 use sha2::{Digest as _, Sha256};
@@ -47,7 +47,7 @@ impl Spooled {
             match store.read_range(name, offset, part) {
                 Ok(()) => {}
                 Err(StoreError::NotFound { .. }) => return Ok(None),
-                Err(error) if force && is_damage(&error) => {
+                Err(error) if force && tells_of(store, name, &error) => {
                     part.fill(0);
                     spooled.unreadable += len as u64;
                 }

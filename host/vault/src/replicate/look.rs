@@ -159,6 +159,10 @@ impl Copier<'_> {
 impl State {
     /// What was looked at is settled, or gone.
     fn looked(&mut self, catalogue: Catalogue, sizes: Sizes, source: &SourceObjects) {
+        if sizes.is_empty() {
+            self.catalogue = catalogue;
+            return;
+        }
         let mut found = catalogue.clone();
         for (name, size) in &sizes {
             match size {
@@ -166,32 +170,31 @@ impl State {
                 None => found.remove(name),
             }
         }
-        if !sizes.is_empty() {
-            note_vanished(self, &found, &catalogue, source);
-        }
+        note_vanished(self, &found, &catalogue, source);
         self.catalogue = found;
         sizes.keys().for_each(|name| self.append(name));
     }
 }
 
 fn note_vanished(state: &mut State, found: &Catalogue, before: &Catalogue, source: &SourceObjects) {
-    let at_source: BTreeSet<&ObjectName> = source.all().map(|object| &object.name).collect();
-    for (name, known) in before.iter() {
-        // Cut or grown behind our back, and the source cannot say any more what it was.
-        if found.size(name).is_some_and(|size| size != known.size) && !at_source.contains(name) {
-            tracing::warn!(object = %name, "an object at the replica has another size than it was written with");
-            state.report.lost.push(name.as_str().to_owned());
-        }
-    }
-    let vanished: Vec<&ObjectName> = before.iter().map(|(name, _)| name).filter(|name| found.size(name).is_none()).collect();
-    if vanished.is_empty() {
+    let changed = |name: &ObjectName, known: u64| found.size(name) != Some(known);
+    let gone: Vec<(&ObjectName, u64)> =
+        before.iter().map(|(name, known)| (name, known.size)).filter(|(name, known)| changed(name, *known)).collect();
+    if gone.is_empty() {
         return;
     }
-    for name in vanished {
-        tracing::warn!(object = %name, "an object that the replica held is gone from it");
-        state.report.vanished.push(name.as_str().to_owned());
+    let at_source: BTreeSet<&ObjectName> = source.all().map(|object| &object.name).collect();
+    for (name, size) in gone {
+        if found.size(name).is_none() {
+            tracing::warn!(object = %name, "an object that the replica held is gone from it");
+            state.report.vanished.push(name.as_str().to_owned());
+        } else if !at_source.contains(name) {
+            // Cut or grown behind our back, and the source cannot say any more what it was.
+            tracing::warn!(object = %name, "an object at the replica has another size than it was written with");
+        }
         if !at_source.contains(name) {
             state.report.lost.push(name.as_str().to_owned());
+            state.report.lost_bytes.push(size);
         }
     }
 }

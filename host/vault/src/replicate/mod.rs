@@ -75,6 +75,8 @@ pub struct ReplicationReport {
     pub vanished: Vec<String>,
     /// Those of them that the source does not have any more either.
     pub lost: Vec<String>,
+    /// The sizes that the lost ones had.
+    pub lost_bytes: Vec<u64>,
     /// What the store does not promise, and what kept the catalogue from being saved.
     pub notes: Vec<String>,
     /// Whether the replica was listed.

@@ -101,7 +101,8 @@ impl SourceObjects {
 
     /// Leaves out snapshots that the replica lacks and is not to have, and what only they need.
     pub fn leave_unwanted(&mut self, from: &Vault, replica: &Catalogue, selection: &Selection) -> Result<(), VaultError> {
-        let mut times: Vec<_> = self.epochs.values().flat_map(|epoch| &epoch.snapshots).filter_map(|s| layout::taken_at(s.name.as_str())).collect();
+        let mut times: Vec<_> =
+            self.epochs.values().flat_map(|epoch| &epoch.snapshots).filter_map(|s| layout::taken_at(s.name.as_str())).collect();
         times.sort_unstable();
         let newest = times.len().checked_sub(selection.floor).and_then(|at| times.get(at)).copied();
         let is_young = |object: &Listed| {

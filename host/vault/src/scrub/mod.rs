@@ -233,7 +233,9 @@ impl<'a> Slice<'a> {
             match self.store.read(name, MAX_SMALL_BYTES) {
                 Ok(bytes) => drop(files.insert(name.as_str().to_owned(), bytes)),
                 Err(StoreError::NotFound { .. }) => {}
-                Err(error) if is_damage(&error) => bad.push((name.as_str().to_owned(), format!("it cannot be read ({error})"))),
+                Err(error) if tells_of(&**self.store, name, &error) => {
+                    bad.push((name.as_str().to_owned(), format!("it cannot be read ({error})")));
+                }
                 Err(error) => return Err(at(&**self.store, error)),
             }
         }
@@ -317,7 +319,7 @@ impl<'a> Slice<'a> {
             Ok(bytes) if par2::is_whole(&bytes, name.file_name().trim_end_matches(".par2")) => Ok(Reading::Sha256(sha_hex(&bytes))),
             Ok(_) => Ok(Reading::Unreadable("it is not a whole PAR2 file of its pack".to_owned())),
             Err(StoreError::NotFound { .. }) => Ok(Reading::Missing),
-            Err(error) if is_damage(&error) => Ok(Reading::Unreadable(format!("it cannot be read ({error})"))),
+            Err(error) if tells_of(&**self.store, name, &error) => Ok(Reading::Unreadable(format!("it cannot be read ({error})"))),
             Err(error) => Err(at(&**self.store, error)),
         }
     }
@@ -393,7 +395,13 @@ impl<'a> Slice<'a> {
     }
 }
 
-/// Whether an error tells of the object rather than of the way to it.
+/// Whether an error tells of the object `name` rather than of the way to it. A server that only says that a read failed
+/// tells of the object when it answers for the same object all the same.
+pub(crate) fn tells_of(store: &dyn Store, name: &ObjectName, error: &StoreError) -> bool {
+    is_damage(error) || (matches!(error, StoreError::Io { .. }) && store.size(name).is_ok())
+}
+
+/// Whether an error tells of the object, whatever the store.
 pub(crate) fn is_damage(error: &StoreError) -> bool {
     matches!(error, StoreError::Short { .. } | StoreError::TooLarge { .. } | StoreError::ReadBack { .. })
         || matches!(error, StoreError::Io { source, .. } if source.raw_os_error() == Some(5))
@@ -408,10 +416,11 @@ pub(crate) fn read_hash(store: &dyn Store, name: &ObjectName, size: u64) -> Resu
     while offset < size {
         let len = usize::try_from(size - offset).unwrap_or(longest).min(longest);
         let part = piece.get_mut(..len).unwrap_or_default();
-        match store.read_range(name, offset, part) {
+        // What is said of an object for good is not said after one try.
+        match store.read_range(name, offset, part).or_else(|_| store.read_range(name, offset, part)) {
             Ok(()) => {}
             Err(StoreError::NotFound { .. }) => return Ok(Reading::Missing),
-            Err(error) if is_damage(&error) => return Ok(Reading::Unreadable(format!("it cannot be read ({error})"))),
+            Err(error) if tells_of(store, name, &error) => return Ok(Reading::Unreadable(format!("it cannot be read ({error})"))),
             Err(error) => return Err(at(store, error)),
         }
         hasher.update(&*part);

@@ -69,7 +69,15 @@ impl Bench {
 /// One object after the other, so that calls come in the same order each time.
 pub fn replicate_options(catalogue: Option<&Path>) -> ReplicateOptions {
     let catalogue = catalogue.map(Path::to_path_buf);
-    ReplicateOptions { holder: "test".to_owned(), threads: 1, catalogue, full: false, selection: None, now: now(0), cancel: Cancel::default() }
+    ReplicateOptions {
+        holder: "test".to_owned(),
+        threads: 1,
+        catalogue,
+        full: false,
+        selection: None,
+        now: now(0),
+        cancel: Cancel::default(),
+    }
 }
 
 pub fn everything() -> Vec<(ItemName, TreeItem)> {

@@ -90,9 +90,8 @@ fn a_part_that_says_the_same_again_and_again_is_written_anew() {
 #[test]
 fn a_torn_end_loses_one_line_and_any_other_damage_the_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let all_known = |loaded: Option<Catalogue>| {
-        loaded.is_none_or(|c| c.iter().all(|(name, known)| sample().objects.get(name) == Some(&known)))
-    };
+    let all_known =
+        |loaded: Option<Catalogue>| loaded.is_none_or(|c| c.iter().all(|(name, known)| sample().objects.get(name) == Some(&known)));
     for part in ["ab.objects", "ab.2026.objects"] {
         files(folder.path()).save(&mut sample()).unwrap();
         let path = folder.path().join(part);
