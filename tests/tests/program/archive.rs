@@ -325,8 +325,10 @@ fn what_an_archive_lost_for_good_is_unhealthy_until_a_person_has_dealt_with_it()
     fs::write(root.join("a"), "2").unwrap();
     machine.call(&["run"]).ended(0);
     machine.call(&["health"]).ended(0);
+    let gone = objects(&machine.at("archive/shop"), "snapshots").remove(0);
     for store in ["local", "archive"] {
-        fs::remove_file(objects(&machine.at(store).join("shop"), "snapshots").remove(0)).unwrap();
+        let object = objects(&machine.at(store).join("shop"), "snapshots").remove(0);
+        fs::rename(object, machine.at("kept-by-somebody")).unwrap();
     }
     machine.call(&["archive", "push", "--full"]).ended(5);
     for _ in 0..2 {
@@ -334,6 +336,9 @@ fn what_an_archive_lost_for_good_is_unhealthy_until_a_person_has_dealt_with_it()
         let sick = machine.call(&["health"]).ended(4);
         assert!(sick.text().contains("are lost from it since") && sick.text().contains("accept-loss"), "{sick:?}");
     }
+    fs::rename(machine.at("kept-by-somebody"), &gone).unwrap();
+    machine.call(&["health"]).ended(0);
+    fs::remove_file(&gone).unwrap();
     let expiry = machine.call(&["archive", "expire", "--dry-run"]).ended(0);
     assert!(expiry.text().contains("were lost from it"), "{expiry:?}");
     machine.call(&["archive", "accept-loss", "--project", "shop", "--store", "archive", "--reason", " "]).ended(2);
