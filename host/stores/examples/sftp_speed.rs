@@ -22,6 +22,7 @@ use havun_stores::sftp::{SftpOptions, SftpRoot, SshAuth, Timeouts, VerifyUploads
 use havun_vault::store::{ObjectName, Source, Store, StoreError};
 use sha2::{Digest as _, Sha256};
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fs::File,
     io::Read as _,
@@ -33,6 +34,11 @@ use std::{
 use zeroize::Zeroizing;
 
 const PACK_BYTES: u64 = 64 << 20;
+
+thread_local! {
+    /// What a thread reads into, again and again.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 struct Part<'f> {
     file: &'f File,
@@ -86,12 +92,14 @@ fn main() {
         }
         let out = rest.iter().find_map(|text| text.strip_prefix("out="));
         each(threads, &packs, |pack| {
-            let mut found = vec![0; usize::try_from(pack.len).expect("a length")];
-            store.read_range(&pack.name, 0, &mut found).expect("a read");
-            assert_eq!(<[u8; 32]>::from(Sha256::digest(&found)), pack.sha256, "{}", pack.name);
-            if let Some(folder) = out {
-                std::fs::write(Path::new(folder).join(pack.name.file_name()), &found).expect("a file");
-            }
+            BUFFER.with_borrow_mut(|found| {
+                found.resize(usize::try_from(pack.len).expect("a length"), 0);
+                store.read_range(&pack.name, 0, found).expect("a read");
+                assert_eq!(<[u8; 32]>::from(Sha256::digest(found.as_slice())), pack.sha256, "{}", pack.name);
+                if let Some(folder) = out {
+                    std::fs::write(Path::new(folder).join(pack.name.file_name()), found).expect("a file");
+                }
+            })
         });
         report("down", bytes, start, root.round_trips() - before);
     }

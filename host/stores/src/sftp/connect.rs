@@ -88,6 +88,8 @@ async fn connect_with(options: &SftpOptions, algorithms: Vec<Algorithm>) -> Resu
     let socket = socket.and_then(|socket| socket.set_nodelay(true).map(|()| socket)).map_err(|e| unreachable(options, &e.to_string()))?;
     let (socket, handle) = keep_handle(socket).map_err(|e| unreachable(options, &e.to_string()))?;
     let config = Arc::new(ssh_config(options, algorithms));
+    // A packet is read in two pieces, its length first.
+    let socket = tokio::io::BufReader::with_capacity(PACKET_BYTES as usize, socket);
     let mut ssh = client::connect_stream(config, socket, greeter).await.map_err(|error| handshake_error(options, &heard, &error.0))?;
     log_in(options, &mut ssh).await?;
     let mut sftp = open_sftp(&ssh).await.map_err(|e| unreachable(options, &e.to_string()))?;
@@ -115,7 +117,7 @@ fn ssh_config(options: &SftpOptions, algorithms: Vec<Algorithm>) -> client::Conf
     client::Config {
         // The window bounds how fast we are sent to: 32 MiB are 640 MB/s at 50 ms.
         window_size: 32 << 20,
-        maximum_packet_size: 32 << 10,
+        maximum_packet_size: 65_535,
         // The session waits for a full channel, and everything else on the connection with it.
         channel_buffer_size: 4096,
         keepalive_interval: Some(options.timeouts.keepalive),
