@@ -197,15 +197,24 @@ class Vault:
 class Toc:
     def __init__(self, payload):
         magic, self.kind, self.pad, count = struct.unpack_from("<8sB3sI", payload)
-        if magic != b"HBTOC1\0\0" or self.kind not in (1, 2, 3) or self.pad != b"\0\0\0":
+        if magic != b"HBTOC1\0\0" or self.pad != b"\0\0\0":
             raise Damaged("no table of contents")
+        if self.kind not in (1, 2, 3):
+            raise Damaged("packs of kind %d are not known to this decoder" % self.kind)
         at, self.frames = 16, []
         for _ in range(count):
             offset, stored, raw, entries = struct.unpack_from("<QIII", payload, at)
             at += 20
             chunks = [struct.unpack_from("<32sII", payload, at + 40 * n) for n in range(entries)]
             at += 40 * entries
-            self.frames.append((offset, stored, raw, chunks))
+            bases = []
+            if self.kind == 3:
+                (count_bases,) = struct.unpack_from("<I", payload, at)
+                if not 1 <= count_bases <= 16:
+                    raise Damaged("a delta names %d chunks" % count_bases)
+                bases = [payload[at + 4 + 32 * n : at + 36 + 32 * n].hex() for n in range(count_bases)]
+                at += 4 + 32 * count_bases
+            self.frames.append((offset, stored, raw, chunks, bases))
         (self.offset,) = struct.unpack_from("<Q", payload, at)
         if at + 8 != len(payload):
             raise Damaged("the table of contents does not end where it says")
@@ -231,15 +240,25 @@ def tail(plain):
     return toc, payload, table
 
 
-def check_pack(plain):
-    """Every frame on its own, against the table of contents and the seek table. The payload of the former."""
+def decode_delta(frame, prefix):
+    """A frame that was compressed against the bytes `prefix`."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(prefix)
+        file.flush()
+        return run(["zstd", "-dcq", "--patch-from=" + file.name], frame)
+
+
+def check_pack(plain, get):
+    """Every frame on its own, against the table of contents and the seek table. The payload of the former. `get` gives the
+    chunks that a delta needs."""
     toc, payload, table = tail(plain)
     end = 0
-    for number, (offset, stored, raw, chunks) in enumerate(toc.frames):
+    for number, (offset, stored, raw, chunks, bases) in enumerate(toc.frames):
         if offset != end or table[number] != (stored, raw):
             raise Damaged("frame %d is not where the tables say" % number)
         end = offset + stored
-        data = run(["zstd", "-dc"], plain[offset:end])
+        frame = plain[offset:end]
+        data = decode_delta(frame, b"".join(map(get, bases))) if bases else run(["zstd", "-dc"], frame)
         if len(data) != raw:
             raise Damaged("frame %d has %d bytes" % (number, len(data)))
         for chunk, begin, size in chunks:
@@ -251,10 +270,13 @@ def check_pack(plain):
 
 
 class Chunks:
-    """Packs unpacked by tar into a folder; chunks by id, each compared with its SHA-256."""
+    """Packs unpacked by tar into a folder; chunks by id, each compared with its SHA-256. Deltas are decoded when they are
+    asked for."""
 
     def __init__(self, vault, scratch):
         self.vault, self.scratch, self.unpacked, self.problems = vault, scratch, set(), []
+        self.deltas, self.frames = {}, 0
+        os.mkdir(os.path.join(scratch, "deltas"))
 
     def unpack(self, epoch, packs):
         for pack in packs:
@@ -263,7 +285,7 @@ class Chunks:
                     self.unpacked.add((epoch, there))
                     try:
                         self.unpack_one(self.path(epoch, there))
-                    except (Damaged, OSError) as error:
+                    except (Damaged, OSError, struct.error) as error:
                         self.problems.append("pack %s: %s" % (there, error))
 
     def path(self, epoch, pack):
@@ -287,12 +309,31 @@ class Chunks:
         plain = self.vault.plain(path, "pack")
         toc, _, _ = tail(plain)
         if toc.kind == 3:
-            raise Damaged("packs of kind 3 are not known to this decoder")
+            return self.keep_deltas(plain, toc)
         run(["tar", "-x", "-C", self.scratch], run(["zstd", "-dc"], plain))
+
+    def keep_deltas(self, plain, toc):
+        for offset, stored, _, chunks, bases in toc.frames:
+            frame = os.path.join(self.scratch, "deltas", str(self.frames))
+            self.frames += 1
+            with open(frame, "wb") as file:
+                file.write(plain[offset : offset + stored])
+            for chunk, begin, size in chunks:
+                self.deltas.setdefault(chunk.hex(), (frame, begin, size, bases))
+
+    def decode(self, chunk):
+        """A chunk that is a delta of others, which may be deltas themselves."""
+        frame, begin, size, bases = self.deltas.pop(chunk)
+        data = decode_delta(read(frame), b"".join(map(self.get, bases)))[begin : begin + size]
+        os.makedirs(os.path.join(self.scratch, "c"), exist_ok=True)
+        with open(os.path.join(self.scratch, "c", chunk), "wb") as file:
+            file.write(data)
+        return data
 
     def get(self, chunk):
         try:
-            data = read(os.path.join(self.scratch, "c", chunk))
+            path = os.path.join(self.scratch, "c", chunk)
+            data = self.decode(chunk) if chunk in self.deltas and not os.path.exists(path) else read(path)
         except FileNotFoundError:
             raise Damaged("chunk %s is in no pack of the snapshot" % chunk) from None
         if sha256(data) != chunk:
@@ -444,13 +485,15 @@ def check_sums(vault, problems):
             problems.append("%s: %s" % (name, done.stdout.decode(errors="replace").strip()))
 
 
-def check_objects(vault, problems):
+def check_objects(vault, chunks, problems):
     """Every pack by its frames, every index object against the packs."""
     tocs, count = {}, 0
     for epoch, path in vault.objects("packs"):
+        chunks.unpack(epoch, [os.path.basename(path)])
+    for epoch, path in vault.objects("packs"):
         count += 1
         try:
-            tocs[epoch, os.path.basename(path)] = (os.path.getsize(path), check_pack(vault.plain(path, "pack")))
+            tocs[epoch, os.path.basename(path)] = (os.path.getsize(path), check_pack(vault.plain(path, "pack"), chunks.get))
         except (Damaged, struct.error) as error:
             problems.append("%s: %s" % (path, error))
     for epoch, path in vault.objects("index"):
@@ -509,7 +552,7 @@ def check_snapshots(vault, chunks, problems):
 def check(vault, chunks, _arguments):
     problems = []
     check_sums(vault, problems)
-    objects = check_objects(vault, problems)
+    objects = check_objects(vault, chunks, problems)
     files = check_snapshots(vault, chunks, problems)
     print("%d objects and %d entries checked" % (objects, files))
     return problems

@@ -1,6 +1,7 @@
 //! Makes the golden vaults of `tests/fixtures/golden`: two snapshots each, encrypted and plain, with the identity
 //! and what a restore has to bring back. Salts are random, so this is run once for each version of the format and
-//! its output committed; never run it to make a failing test pass.
+//! its output committed; never run it to make a failing test pass. `v1-encrypted` and `v1-plain` are of the first version;
+//! what the first version that wrote deltas of dumps made of the same project is called `v1-deltas-…`.
 //!
 //! ```text
 //! cargo run -p havun-vault --example make_golden -- NEW-FOLDER       (as root: the project has a device in it)
@@ -23,8 +24,8 @@ fn main() {
     assert!(tree::is_privileged(), "run it as root: the project has a device in it");
     let identity = Identity::generate();
     let folder = Path::new(&folder);
-    let expected = make(&folder.join("v1-encrypted"), &[identity]);
-    assert_eq!(expected, make(&folder.join("v1-plain"), &[]), "both hold the same");
+    let expected = make(&folder.join("v1-deltas-encrypted"), &[identity]);
+    assert_eq!(expected, make(&folder.join("v1-deltas-plain"), &[]), "both hold the same");
     for (number, listing) in (1..).zip(expected) {
         fs::write(folder.join(format!("expected-{number}.jsonl")), listing::to_text(&listing)).unwrap();
     }

@@ -2,7 +2,9 @@
 //! [`BackupSession::finish`]. Until then nothing that it wrote is part of a snapshot, and everything that it wrote is
 //! found again by the next session.
 
+mod align;
 mod content;
+mod delta;
 mod json;
 mod leaves;
 mod stream;
@@ -26,6 +28,7 @@ use crate::{
     sink::{PackSink, SinkParts},
     snapshots::{StoredSnapshot, epoch_of},
 };
+use align::Align;
 use havun_model::{
     BackupPlan, Cancel, ChunkId, ConsistencyRecord, ItemRecord, ManifestRoot, Outcome, PackId, RetentionRecord, Snapshot, SnapshotStrategy,
 };
@@ -80,6 +83,9 @@ pub struct BackupSession<'v> {
     manifest: ManifestWriter<LeafSink<'v>, LeafSource<'v>>,
     leaves: leaves::SharedLeaves,
     data: PackSink,
+    /// Deltas of dumps, and where they go.
+    deltas: delta::Deltas<'v>,
+    delta_packs: PackSink,
     session_chunks: HashSet<ChunkId>,
     state: tree::StateOutcome,
     pause: json::Pause,
@@ -141,6 +147,8 @@ pub struct BackupStats {
     pub bytes_added: u64,
     /// Chunks that the vault did not have.
     pub chunks_new: u64,
+    /// Those of them that are stored as deltas of an earlier dump's.
+    pub chunks_delta: u64,
     /// Packs written.
     pub packs_new: u64,
     /// Packs of an interrupted run that were adopted.
@@ -194,6 +202,8 @@ impl Vault {
             }
             made => (parent.clone(), made?),
         };
+        let deltas = delta::Deltas::new(self, &epoch, options.level, Arc::clone(&known), parent.as_ref());
+        let delta_packs = PackSink::new(SinkParts { encoders: 1, ..parts.clone() }, PackKind::Delta);
         Ok(BackupSession {
             vault: self,
             gear: self.gear(key.as_deref(), &epoch),
@@ -206,6 +216,8 @@ impl Vault {
             manifest,
             leaves,
             data: PackSink::new(parts, PackKind::Data),
+            deltas,
+            delta_packs,
             session_chunks: HashSet::new(),
             state: tree::StateOutcome::default(),
             pause: Arc::new(std::thread::sleep),
@@ -285,6 +297,28 @@ impl BackupSession<'_> {
         self.data.push(id, bytes)
     }
 
+    /// Likewise a chunk of a dump, as a delta of what lay in its place in the dump before where that gains.
+    fn store_dump_chunk(&mut self, id: ChunkId, bytes: &[u8], earlier: &mut Align) -> Result<(), VaultError> {
+        if self.known.has(&id)? || self.session_chunks.contains(&id) {
+            earlier.pass(&id, bytes.len() as u64);
+            return Ok(());
+        }
+        let bases = earlier.place(bytes.len() as u64);
+        let delta = if bases.is_empty() { None } else { self.deltas.encode(id, bytes, bases)? };
+        self.session_chunks.insert(id);
+        self.stats.chunks_new += 1;
+        match delta {
+            Some(frame) => {
+                self.stats.chunks_delta += 1;
+                self.delta_packs.push_encoded(frame)
+            }
+            None => {
+                earlier.is_lost();
+                self.data.push(id, bytes)
+            }
+        }
+    }
+
     fn check_cancelled(&self) -> Result<(), VaultError> {
         if self.options.cancel.is_cancelled() { Err(VaultError::Cancelled) } else { Ok(()) }
     }
@@ -307,6 +341,7 @@ impl BackupSession<'_> {
             manifest,
             leaves,
             data,
+            delta_packs,
             state,
             project_config,
             consistency,
@@ -315,6 +350,7 @@ impl BackupSession<'_> {
         } = self;
         let root = manifest.finish()?;
         let mut written = data.finish()?;
+        written.extend(delta_packs.finish()?);
         let leaves = LeafStore::finish(leaves)?;
         written.extend(leaves.packs);
         if options.cancel.is_cancelled() {
@@ -327,7 +363,7 @@ impl BackupSession<'_> {
         let packs = match &parent {
             Some(parent) if parent.stored.snapshot.manifest == root => parent.packs.clone(),
             _ => {
-                let old = leaves.needed.packs(vault, &epoch, &known)?;
+                let old = leaves.needed.packs(vault, &epoch, &known, &written)?;
                 old.into_iter().chain(written.iter().map(|p| p.id)).collect::<BTreeSet<PackId>>().into_iter().collect()
             }
         };

@@ -1,20 +1,16 @@
-//! Reading chunks: which pack has one, and its verified bytes.
+//! An epoch's index, loaded and compared with the packs that are there. Chunks are read by [`crate::reader`].
 
 use crate::{
     error::VaultError,
-    frame::FrameDecoder,
-    index::{Index, Location, decode as decode_index},
+    index::{Index, decode as decode_index},
     layout::{self, ObjectKind},
     open::{Vault, at},
     pack::{PackReader, Toc},
     store::Listed,
 };
-use havun_model::{ChunkId, IndexId, PackId};
+use havun_model::{IndexId, PackId};
 use sha2::{Digest as _, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A damaged or missing object that was met while loading, with the epoch's name in front.
 #[derive(Debug, Clone)]
@@ -166,93 +162,5 @@ pub(crate) fn pack_damage(vault: &Vault, name: &crate::store::ObjectName, error:
         }
         crate::pack::PackError::Store(source) => at(&*vault.store, source),
         other => VaultError::Damaged { object: name.as_str().to_owned(), what: other.to_string() },
-    }
-}
-
-/// Reads frames of one epoch, keeping the last few decoded ones.
-pub(crate) struct ChunkReader<'v> {
-    vault: &'v Vault,
-    epoch: String,
-    index: Arc<Index>,
-    context: String,
-    decoder: FrameDecoder,
-    pack: Option<(PackId, PackReader<'v>)>,
-    recent: Vec<((u32, u32), Arc<Vec<u8>>)>,
-    recent_bytes: usize,
-}
-
-/// Decoded frames kept, in bytes.
-const RECENT_BYTES: usize = 8 << 20;
-
-impl<'v> ChunkReader<'v> {
-    pub fn new(vault: &'v Vault, epoch: &str, index: Arc<Index>) -> Result<Self, VaultError> {
-        let decoder = FrameDecoder::new().map_err(|e| VaultError::Internal { what: "zstd", why: e.to_string() })?;
-        let context = vault.context(ObjectKind::Pack);
-        Ok(Self { vault, epoch: epoch.to_owned(), index, context, decoder, pack: None, recent: Vec::new(), recent_bytes: 0 })
-    }
-
-    /// The verified bytes of a chunk.
-    pub fn chunk(&mut self, id: &ChunkId) -> Result<Vec<u8>, VaultError> {
-        let location = self.index.get(id).ok_or(VaultError::MissingChunk { chunk: *id })?;
-        let frame = self.frame(location.pack, location.frame)?;
-        self.slice(id, &location, &frame).map(<[u8]>::to_vec)
-    }
-
-    /// The part of a decoded frame that is the chunk, its SHA-256 compared.
-    pub fn slice<'f>(&self, id: &ChunkId, location: &Location, frame: &'f [u8]) -> Result<&'f [u8], VaultError> {
-        let start = location.offset as usize;
-        let part = frame.get(start..start.saturating_add(location.len as usize));
-        match part {
-            Some(part) if Sha256::digest(part).as_slice() == id.as_bytes() => Ok(part),
-            _ => Err(VaultError::Damaged {
-                object: self.pack_name(location.pack),
-                what: format!("chunk {id} in it is not what its id says"),
-            }),
-        }
-    }
-
-    /// A decoded frame.
-    pub fn frame(&mut self, pack: u32, frame: u32) -> Result<Arc<Vec<u8>>, VaultError> {
-        if let Some((_, bytes)) = self.recent.iter().find(|(key, _)| *key == (pack, frame)) {
-            return Ok(Arc::clone(bytes));
-        }
-        let bytes = Arc::new(self.decode_frame(pack, frame)?);
-        self.recent_bytes += bytes.len();
-        self.recent.push(((pack, frame), Arc::clone(&bytes)));
-        while self.recent_bytes > RECENT_BYTES && self.recent.len() > 1 {
-            let (_, old) = self.recent.remove(0);
-            self.recent_bytes -= old.len();
-        }
-        Ok(bytes)
-    }
-
-    fn decode_frame(&mut self, pack: u32, frame: u32) -> Result<Vec<u8>, VaultError> {
-        let index = Arc::clone(&self.index);
-        let gone = || VaultError::Internal { what: "the index", why: "a location names no frame".to_owned() };
-        let record = index.pack(pack).ok_or_else(gone)?;
-        let at_frame = record.frames.get(frame as usize).ok_or_else(gone)?;
-        let name = layout::pack(&self.epoch, &record.id);
-        if self.pack.as_ref().map(|(id, _)| *id) != Some(record.id) {
-            let keys = self.vault.is_encrypted().then_some((&self.vault.ring, self.context.as_str()));
-            let reader = PackReader::open(&*self.vault.store, &name, keys).map_err(|e| pack_damage(self.vault, &name, e))?;
-            self.pack = Some((record.id, reader));
-        }
-        let (_, reader) = self.pack.as_mut().ok_or_else(gone)?;
-        let stored = reader.read_frame(at_frame).map_err(|e| pack_damage(self.vault, &name, e))?;
-        self.decoder
-            .decode(&stored, at_frame.raw)
-            .map_err(|e| VaultError::Damaged { object: name.as_str().to_owned(), what: format!("frame {frame}: {e}") })
-    }
-
-    fn pack_name(&self, pack: u32) -> String {
-        self.index.pack(pack).map_or_else(String::new, |record| layout::pack(&self.epoch, &record.id).as_str().to_owned())
-    }
-}
-
-impl ChunkReader<'_> {
-    /// Name of the pack that the index gives for a chunk.
-    pub fn pack_of(&self, id: &ChunkId) -> Option<String> {
-        let location = self.index.get(id)?;
-        Some(self.pack_name(location.pack))
     }
 }

@@ -1,12 +1,12 @@
 //! Reading a snapshot's manifest and single entries of it.
 
 use crate::{
-    chunks::ChunkReader,
     entry::{Entry, EntryKind},
     error::VaultError,
     index::Index,
     manifest::ListLine,
     open::Vault,
+    reader::ChunkReader,
 };
 use havun_model::{ChunkId, Snapshot};
 use std::{collections::BTreeSet, io::Write, sync::Arc};

@@ -69,6 +69,14 @@ pub enum VaultError {
         /// The chunk.
         chunk: ChunkId,
     },
+    /// A delta cannot be read because a chunk that it is a delta of cannot.
+    #[error("a delta in {pack} needs a chunk of an earlier dump: {base}")]
+    Base {
+        /// Where the delta lies.
+        pack: String,
+        /// What is wrong with the earlier chunk.
+        base: Box<VaultError>,
+    },
     /// No snapshot has this id.
     #[error("there is no snapshot {id}")]
     NoSnapshot {
@@ -159,6 +167,6 @@ impl VaultError {
 
     /// Whether stored bytes are not what they should be.
     pub fn is_integrity(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::Manifest(_) | Self::MissingChunk { .. } | Self::ReadBack { .. })
+        matches!(self, Self::Damaged { .. } | Self::Base { .. } | Self::Manifest(_) | Self::MissingChunk { .. } | Self::ReadBack { .. })
     }
 }

@@ -1,7 +1,9 @@
 //! Frames: chunks as `ustar` entries, grouped, each group one independent zstd frame.
 //!
+//! A *delta* frame is compressed against a prefix, the content of earlier chunks (its *bases*), as `zstd --patch-from` does.
+//!
 //! Read [`FrameBuilder`] (chunks to raw bytes), [`FrameEncoder`] (raw bytes to a zstd frame, checked by decoding it),
-//! [`FrameDecoder`] (the way back, for bytes that nobody vouches for).
+//! [`DeltaEncoder`] (likewise with a prefix), [`FrameDecoder`] (the way back, for bytes that nobody vouches for).
 
 use havun_model::ChunkId;
 use zstd::{
@@ -16,11 +18,18 @@ pub const ALONE: usize = 512 << 10;
 /// No frame has more raw bytes; a stored length beyond it is damage, not a reason to allocate.
 pub const MAX_FRAME_RAW: usize = 96 << 20;
 
+/// No frame has a longer prefix; a table of contents that asks for more is damage.
+pub const MAX_PREFIX: usize = 16 << 20;
+/// No frame names more bases.
+pub const MAX_BASES: usize = 16;
+
 /// A frame of 1024 zero bytes, the end of a tar archive: one zstd block of type RLE.
 pub const END_OF_ARCHIVE: [u8; 11] = [0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x00, 0x03, 0x03, 0x20, 0x00, 0x00];
 
 const BLOCK: usize = 512;
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// What begins so is a dictionary to zstd, not a prefix.
+const DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
 /// Largest block of a zstd frame.
 const ZSTD_BLOCK: usize = 128 << 10;
 /// A frame of at least so many raw bytes is sampled before it is compressed whole.
@@ -43,6 +52,12 @@ pub enum FrameError {
     Shape {
         /// Raw bytes that were expected.
         raw: u32,
+    },
+    /// The prefix is longer than any, or begins as a zstd dictionary does.
+    #[error("{bytes} bytes that cannot be a prefix")]
+    Prefix {
+        /// Its length.
+        bytes: usize,
     },
     /// More raw bytes than any frame has.
     #[error("{bytes} bytes are more than a frame can hold")]
@@ -89,6 +104,8 @@ pub struct EncodedFrame {
     pub raw_len: u32,
     /// What lies in the raw frame.
     pub entries: Vec<FrameEntry>,
+    /// Chunks whose content, one after the other, is the prefix that it needs. Empty but for a delta.
+    pub bases: Vec<ChunkId>,
 }
 
 /// Gathers chunks in path order.
@@ -209,7 +226,7 @@ impl FrameEncoder {
         if self.unpacked != raw {
             return Err(FrameError::Mismatch);
         }
-        Ok(EncodedFrame { bytes: self.packed.clone(), raw_len: clamp(raw.len()), entries: frame.entries.clone() })
+        Ok(EncodedFrame { bytes: self.packed.clone(), raw_len: clamp(raw.len()), entries: frame.entries.clone(), bases: Vec::new() })
     }
 
     /// Whether a sixteenth of the frame, in parts of 16 KiB, gains less than 3 %.
@@ -225,6 +242,78 @@ impl FrameEncoder {
         }
         Ok(!gains(after, before))
     }
+}
+
+/// Compresses frames against a prefix and checks each by decoding it with the same prefix. Keeps its contexts and buffers.
+pub struct DeltaEncoder {
+    level: i32,
+    compressor: zstd_safe::CCtx<'static>,
+    decompressor: zstd_safe::DCtx<'static>,
+    packed: Vec<u8>,
+    unpacked: Vec<u8>,
+}
+
+impl DeltaEncoder {
+    /// With a zstd level.
+    ///
+    /// # Errors
+    /// zstd cannot allocate.
+    pub fn new(level: i32) -> Result<Self, FrameError> {
+        let none = || FrameError::Zstd(std::io::Error::from(std::io::ErrorKind::OutOfMemory));
+        Ok(Self {
+            level,
+            compressor: zstd_safe::CCtx::try_create().ok_or_else(none)?,
+            decompressor: zstd_safe::DCtx::try_create().ok_or_else(none)?,
+            packed: Vec::new(),
+            unpacked: Vec::new(),
+        })
+    }
+
+    /// Encodes one frame against `prefix`, the content of `bases`. `None` where it takes more than `most` stored bytes, or
+    /// where the prefix cannot be one.
+    ///
+    /// # Errors
+    /// [`FrameError::Mismatch`] when it does not decode to the same bytes, which means bad memory.
+    pub fn encode(&mut self, frame: &RawFrame, bases: &[ChunkId], prefix: &[u8], most: usize) -> Result<Option<EncodedFrame>, FrameError> {
+        let raw = frame.raw.as_slice();
+        if raw.len() > MAX_FRAME_RAW || !can_be_prefix(prefix) || !(1..=MAX_BASES).contains(&bases.len()) {
+            return Ok(None);
+        }
+        self.packed.clear();
+        self.packed.reserve(zstd_safe::compress_bound(raw.len()));
+        self.compressor.compress_using_dict(&mut self.packed, raw, prefix, self.level).map_err(zstd_error)?;
+        if self.packed.len() > most {
+            return Ok(None);
+        }
+        decompress_with(&mut self.decompressor, &self.packed, prefix, raw.len(), &mut self.unpacked)?;
+        if self.unpacked != raw {
+            return Err(FrameError::Mismatch);
+        }
+        let encoded =
+            EncodedFrame { bytes: self.packed.clone(), raw_len: clamp(raw.len()), entries: frame.entries.clone(), bases: bases.to_vec() };
+        Ok(Some(encoded))
+    }
+}
+
+fn can_be_prefix(prefix: &[u8]) -> bool {
+    (8..=MAX_PREFIX).contains(&prefix.len()) && !prefix.starts_with(&DICTIONARY_MAGIC)
+}
+
+fn zstd_error(code: zstd_safe::ErrorCode) -> FrameError {
+    FrameError::Zstd(std::io::Error::other(zstd_safe::get_error_name(code)))
+}
+
+fn decompress_with(
+    context: &mut zstd_safe::DCtx<'_>,
+    stored: &[u8],
+    prefix: &[u8],
+    raw_len: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), FrameError> {
+    out.clear();
+    out.reserve_exact(raw_len);
+    context.decompress_using_dict(out, stored, prefix).map_err(zstd_error)?;
+    Ok(())
 }
 
 /// At least 3 % smaller.
@@ -291,6 +380,8 @@ fn raw_blocks(raw: &[u8], out: &mut Vec<u8>) {
 /// Decodes stored frames; keeps its zstd context, one per thread.
 pub struct FrameDecoder {
     decompressor: Decompressor<'static>,
+    /// For deltas, made with the first one.
+    deltas: Option<zstd_safe::DCtx<'static>>,
 }
 
 impl FrameDecoder {
@@ -299,7 +390,7 @@ impl FrameDecoder {
     /// # Errors
     /// zstd cannot allocate.
     pub fn new() -> Result<Self, FrameError> {
-        Ok(Self { decompressor: Decompressor::new()? })
+        Ok(Self { decompressor: Decompressor::new()?, deltas: None })
     }
 
     /// The raw bytes of a stored frame. Never more than `raw_len` bytes are allocated, and `raw_len` itself is bounded.
@@ -307,22 +398,45 @@ impl FrameDecoder {
     /// # Errors
     /// `stored` is not exactly one zstd frame whose content size is `raw_len`, or is damaged.
     pub fn decode(&mut self, stored: &[u8], raw_len: u32) -> Result<Vec<u8>, FrameError> {
-        let raw = raw_len as usize;
-        if raw > MAX_FRAME_RAW {
-            return Err(FrameError::TooLarge { bytes: raw as u64 });
-        }
-        let one = stored.starts_with(&MAGIC) && zstd_safe::find_frame_compressed_size(stored) == Ok(stored.len());
-        let sized = matches!(zstd_safe::get_frame_content_size(stored), Ok(Some(size)) if size == u64::from(raw_len));
-        if !one || !sized {
-            return Err(FrameError::Shape { raw: raw_len });
-        }
+        let raw = check_shape(stored, raw_len)?;
         let mut out = Vec::new();
         decompress(&mut self.decompressor, stored, raw, &mut out)?;
-        match out.len() == raw {
-            true => Ok(out),
-            false => Err(FrameError::Shape { raw: raw_len }),
-        }
+        whole(out, raw_len)
     }
+
+    /// The raw bytes of a delta frame, which was compressed against `prefix`.
+    ///
+    /// # Errors
+    /// As [`FrameDecoder::decode`]; [`FrameError::Prefix`].
+    pub fn decode_delta(&mut self, stored: &[u8], raw_len: u32, prefix: &[u8]) -> Result<Vec<u8>, FrameError> {
+        let raw = check_shape(stored, raw_len)?;
+        if !can_be_prefix(prefix) {
+            return Err(FrameError::Prefix { bytes: prefix.len() });
+        }
+        let none = || FrameError::Zstd(std::io::Error::from(std::io::ErrorKind::OutOfMemory));
+        let context = match &mut self.deltas {
+            Some(context) => context,
+            empty => empty.insert(zstd_safe::DCtx::try_create().ok_or_else(none)?),
+        };
+        let mut out = Vec::new();
+        decompress_with(context, stored, prefix, raw, &mut out)?;
+        whole(out, raw_len)
+    }
+}
+
+/// Whether `stored` is one zstd frame that says that it has `raw_len` bytes.
+fn check_shape(stored: &[u8], raw_len: u32) -> Result<usize, FrameError> {
+    let raw = raw_len as usize;
+    if raw > MAX_FRAME_RAW {
+        return Err(FrameError::TooLarge { bytes: raw as u64 });
+    }
+    let one = stored.starts_with(&MAGIC) && zstd_safe::find_frame_compressed_size(stored) == Ok(stored.len());
+    let sized = matches!(zstd_safe::get_frame_content_size(stored), Ok(Some(size)) if size == u64::from(raw_len));
+    if one && sized { Ok(raw) } else { Err(FrameError::Shape { raw: raw_len }) }
+}
+
+fn whole(out: Vec<u8>, raw_len: u32) -> Result<Vec<u8>, FrameError> {
+    if out.len() == raw_len as usize { Ok(out) } else { Err(FrameError::Shape { raw: raw_len }) }
 }
 
 #[cfg(test)]

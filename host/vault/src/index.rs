@@ -82,6 +82,36 @@ pub struct PackRecord {
     pub kind: PackKind,
     /// In order.
     pub frames: Vec<FrameRef>,
+    /// In a pack of deltas: the bases of all frames, one frame's after the other's.
+    bases: Vec<ChunkId>,
+    /// Where each frame's end in `bases`; empty in other packs.
+    base_ends: Vec<u32>,
+}
+
+impl PackRecord {
+    fn new(id: PackId, size: u64, toc: &Toc) -> Self {
+        let mut record = Self {
+            id,
+            size,
+            kind: toc.kind,
+            frames: toc.frames.iter().map(|frame| frame.place).collect(),
+            bases: Vec::new(),
+            base_ends: Vec::new(),
+        };
+        for frame in toc.frames.iter().filter(|_| toc.kind == PackKind::Delta) {
+            record.bases.extend(&frame.bases);
+            record.base_ends.push(u32::try_from(record.bases.len()).unwrap_or(u32::MAX));
+        }
+        record
+    }
+
+    /// The chunks that make the prefix of a frame, in order; none but for a delta.
+    pub fn bases(&self, frame: u32) -> &[ChunkId] {
+        let end = |frame: usize| self.base_ends.get(frame).map(|end| *end as usize);
+        let frame = frame as usize;
+        let from = frame.checked_sub(1).and_then(end).unwrap_or(0);
+        end(frame).and_then(|until| self.bases.get(from..until)).unwrap_or_default()
+    }
 }
 
 struct Row {
@@ -89,7 +119,8 @@ struct Row {
     at: Location,
 }
 
-/// Chunks of one epoch and where they lie. Of a chunk that lies in several packs, the pack that came first counts.
+/// Chunks of one epoch and where they lie. Of a chunk that lies in several packs, the pack that came first counts, but one in
+/// which it is no delta before one in which it is.
 #[derive(Default)]
 pub struct Index {
     packs: Vec<PackRecord>,
@@ -112,7 +143,7 @@ impl Index {
             return;
         }
         self.by_id.insert(id, pack);
-        self.packs.push(PackRecord { id, size: stored_size, kind: toc.kind, frames: toc.frames.iter().map(|f| f.place).collect() });
+        self.packs.push(PackRecord::new(id, stored_size, toc));
         self.reserve(toc.frames.iter().map(|frame| frame.entries.len()).sum());
         for (frame, contents) in (0..).zip(&toc.frames) {
             for FrameEntry { id, offset, len } in &contents.entries {
@@ -139,6 +170,11 @@ impl Index {
         }
     }
 
+    /// Every place where the chunk lies. Looks at all rows: for when the one of [`Index::get`] turned out to be damaged.
+    pub fn all(&self, id: &ChunkId) -> Vec<Location> {
+        self.rows.iter().filter(|row| row.id == *id).map(|row| row.at).collect()
+    }
+
     /// A pack by its number in a [`Location`].
     pub fn pack(&self, number: u32) -> Option<&PackRecord> {
         self.packs.get(number as usize)
@@ -161,7 +197,9 @@ impl Index {
         // Rows are appended pack by pack and never reordered.
         let from = self.rows.partition_point(|row| row.at.pack < number);
         let until = self.rows.partition_point(|row| row.at.pack <= number);
-        let mut frames: Vec<TocFrame> = record.frames.iter().map(|place| TocFrame { place: *place, entries: Vec::new() }).collect();
+        let frame =
+            |(number, place): (u32, &FrameRef)| TocFrame { place: *place, entries: Vec::new(), bases: record.bases(number).to_vec() };
+        let mut frames: Vec<TocFrame> = (0..).zip(&record.frames).map(frame).collect();
         for row in self.rows.get(from..until)? {
             let entry = FrameEntry { id: row.id, offset: row.at.offset, len: row.at.len };
             frames.get_mut(row.at.frame as usize)?.entries.push(entry);
@@ -206,6 +244,16 @@ impl Index {
         self.rebuild(self.slots.len());
     }
 
+    /// Forgets chunks whose frame, by pack and number, does not pass `keep`. [`Index::toc`] no longer tells the whole of
+    /// their packs then.
+    pub(crate) fn retain_chunks(&mut self, mut keep: impl FnMut(u32, u32) -> bool) {
+        let before = self.rows.len();
+        self.rows.retain(|row| keep(row.at.pack, row.at.frame));
+        if self.rows.len() != before {
+            self.rebuild(self.slots.len());
+        }
+    }
+
     fn row(&self, slot_value: u64) -> Option<&Row> {
         self.rows.get((slot_value as u32 as usize).checked_sub(1)?)
     }
@@ -230,13 +278,23 @@ impl Index {
         loop {
             match self.slots.get(slot).copied() {
                 Some(0) => break,
-                Some(other) if other >> 32 == value >> 32 && self.row(other).is_some_and(|row| row.id == *id) => return,
+                Some(other) if other >> 32 == value >> 32 && self.row(other).is_some_and(|row| row.id == *id) => {
+                    if self.is_delta(other) && !self.is_delta(value) {
+                        break;
+                    }
+                    return;
+                }
                 _ => slot = (slot + 1) & (self.slots.len() - 1),
             }
         }
         if let Some(free) = self.slots.get_mut(slot) {
             *free = value;
         }
+    }
+
+    fn is_delta(&self, slot_value: u64) -> bool {
+        let pack = self.row(slot_value).and_then(|row| self.pack(row.at.pack));
+        pack.is_some_and(|pack| pack.kind == PackKind::Delta)
     }
 
     /// Room for `more` rows with at most three slots in four in use.
@@ -282,7 +340,7 @@ pub fn encode(packs: &[(PackId, u64, Toc)]) -> Result<Vec<u8>, IndexError> {
     Ok(zstd::bulk::compress(&plain, LEVEL)?)
 }
 
-/// The packs that an opened index object lists. Memory stays in proportion to what the object really holds.
+/// The packs that an opened index object lists, but those of a kind that this program does not know. Memory stays in proportion to what the object really holds.
 ///
 /// # Errors
 /// It is not a whole index object.
@@ -296,7 +354,7 @@ pub fn decode(object: &[u8]) -> Result<Vec<(PackId, u64, Toc)>, IndexError> {
     let count = u32::from_le_bytes(read_array(&mut plain)?);
     let mut packs = Vec::new();
     for _ in 0..count {
-        packs.push(decode_pack(&mut plain)?);
+        packs.extend(decode_pack(&mut plain)?);
     }
     match plain.read(&mut [0])? {
         0 => Ok(packs),
@@ -304,7 +362,8 @@ pub fn decode(object: &[u8]) -> Result<Vec<(PackId, u64, Toc)>, IndexError> {
     }
 }
 
-fn decode_pack(plain: &mut impl Read) -> Result<(PackId, u64, Toc), IndexError> {
+/// `None` for a pack of an unknown kind: whoever looks for it reads its own end, and says what it is.
+fn decode_pack(plain: &mut impl Read) -> Result<Option<(PackId, u64, Toc)>, IndexError> {
     let id = PackId::from_bytes(read_array(plain)?);
     let stored_size = u64::from_le_bytes(read_array(plain)?);
     let len = u32::from_le_bytes(read_array(plain)?);
@@ -313,8 +372,11 @@ fn decode_pack(plain: &mut impl Read) -> Result<(PackId, u64, Toc), IndexError> 
     }
     let mut toc = Vec::new();
     plain.by_ref().take(u64::from(len)).read_to_end(&mut toc)?;
-    let toc = Toc::decode(&toc).map_err(|source| IndexError::Toc { pack: id, source })?;
-    Ok((id, stored_size, toc))
+    match Toc::decode(&toc) {
+        Ok(toc) => Ok(Some((id, stored_size, toc))),
+        Err(TocError::Kind { .. }) => Ok(None),
+        Err(source) => Err(IndexError::Toc { pack: id, source }),
+    }
 }
 
 fn read_array<const N: usize>(from: &mut impl Read) -> Result<[u8; N], IndexError> {

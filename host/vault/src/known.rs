@@ -6,7 +6,8 @@ use havun_model::{ChunkId, PackId};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A lazily loaded index. Packs that an earlier run left without an index object are adopted: compared with their
-/// SHA-256, used, and listed in the next index object. Marked packs and packs noted as damaged count as absent.
+/// SHA-256, used, and listed in the next index object. Marked packs and packs noted as damaged count as absent, and so do deltas that
+/// need something of them.
 pub(crate) struct Known<'v> {
     vault: &'v Vault,
     epoch: String,
@@ -32,6 +33,7 @@ impl<'v> Known<'v> {
         let marked = self.vault.marked_packs(&self.epoch)?;
         let EpochIndex { mut index, unlisted, bad, noted, .. } = self.vault.load_index(&self.epoch, true, &marked)?;
         index.remove_packs(marked.union(&noted));
+        index.forget_baseless();
         for object in bad {
             tracing::warn!(object = %object.object, what = %object.what, "a damaged object was passed over; what it held is stored anew where it is needed");
         }

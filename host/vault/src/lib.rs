@@ -1,7 +1,7 @@
 //! A vault: everything kept for one project, in one store.
 //!
 //! A **chunk** is a piece of a file, named by the SHA-256 of its plaintext. A **frame** is a run of chunks compressed
-//! together. A **pack** is a file of frames with a table of contents at its end. The **index** says which pack has
+//! together; one that also needs chunks of an earlier dump is a **delta**. A **pack** is a file of frames with a table of contents at its end. The **index** says which pack has
 //! which chunk. A **manifest** lists every file of a snapshot with its chunks, and is itself stored in chunks. A
 //! **snapshot** is a small object that names a manifest; a backup exists from the moment its snapshot is durable.
 //!
@@ -45,6 +45,7 @@ pub mod writer;
 
 // What is done with a vault.
 mod backup;
+mod bases;
 mod chunks;
 mod complete;
 mod entries;
@@ -58,6 +59,7 @@ mod open;
 pub mod par2;
 mod progress;
 mod prune;
+mod reader;
 mod records;
 mod repair;
 mod replicate;

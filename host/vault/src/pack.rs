@@ -52,6 +52,9 @@ pub enum PackError {
         /// First byte after the range.
         end: u64,
     },
+    /// A delta in another kind of pack, or a plain frame among deltas.
+    #[error("the frame does not belong in a pack of this kind")]
+    Kind,
     /// More than a pack can hold.
     #[error("more than a pack can hold")]
     Full,
@@ -138,7 +141,10 @@ impl<'a> PackWriter<'a> {
         let offset = self.toc.frames_end();
         let stored = u32::try_from(frame.bytes.len()).ok().filter(|n| offset + u64::from(*n) <= MAX_PACK).ok_or(PackError::Full)?;
         let place = FrameRef { offset, stored, raw: frame.raw_len };
-        self.toc.frames.push(TocFrame { place, entries: frame.entries });
+        if frame.bases.is_empty() == (self.toc.kind == PackKind::Delta) {
+            return Err(PackError::Kind);
+        }
+        self.toc.frames.push(TocFrame { place, entries: frame.entries, bases: frame.bases });
         self.append(&frame.bytes)
     }
 

@@ -3,17 +3,18 @@
 //! A file that cannot be had is named in the report, and the others are restored.
 
 use crate::{
-    chunks::ChunkReader,
     entry::{Entry, EntryKind},
     error::VaultError,
     index::{Index, Location},
     open::Vault,
     paths::escape,
     progress::Progress,
+    reader::ChunkReader,
     writer::{NewFile, Placed, TreeWriter, WriteError, WriteOptions},
 };
 use havun_model::{Cancel, ChunkId, Snapshot};
 use std::{
+    borrow::Cow,
     ops::Range,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -29,6 +30,9 @@ const WINDOW_FILES: usize = 20_000;
 const WINDOW_BYTES: u64 = 128 << 20;
 /// … or this many files of several chunks, which stay open meanwhile.
 const WINDOW_LARGE: usize = 200;
+
+/// A thread takes so many bytes of content at a time.
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// What to restore, and where to.
 pub struct RestoreRequest<'a> {
@@ -235,15 +239,17 @@ impl Run<'_> {
     /// Decodes each frame that the files need once, in the order of the packs.
     fn fetch(&self, files: &[Wanted]) -> Result<(), VaultError> {
         let pieces = self.pieces(files);
-        let groups = groups(&pieces);
+        let groups = batches(&pieces, groups(&pieces));
         let next = AtomicUsize::new(0);
         let work = || -> Result<(), VaultError> {
             let mut reader = ChunkReader::new(self.vault, self.epoch, Arc::clone(self.index))?;
-            while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if self.request.cancel.is_cancelled() {
-                    return Err(VaultError::Cancelled);
+            while let Some(batch) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+                for group in batch {
+                    if self.request.cancel.is_cancelled() {
+                        return Err(VaultError::Cancelled);
+                    }
+                    self.group(pieces.get(group.clone()).unwrap_or_default(), files, &mut reader)?;
                 }
-                self.group(pieces.get(group.clone()).unwrap_or_default(), files, &mut reader)?;
             }
             Ok(())
         };
@@ -279,22 +285,29 @@ impl Run<'_> {
     fn group(&self, pieces: &[Piece], files: &[Wanted], reader: &mut ChunkReader<'_>) -> Result<(), VaultError> {
         let Some(first) = pieces.first() else { return Ok(()) };
         let frame = match reader.frame(first.place.pack, first.place.frame) {
-            Ok(frame) => frame,
-            Err(error) if error.is_integrity() => {
-                pieces.iter().filter_map(|p| files.get(p.file)).for_each(|file| file.fail(error.to_string()));
-                return Ok(());
-            }
-            Err(other) => return Err(other),
+            Err(error) if !error.is_integrity() => return Err(error),
+            frame => frame.ok(),
         };
         for same in pieces.chunk_by(|a, b| a.id == b.id) {
             let Some(piece) = same.first() else { continue };
-            let bytes = reader.slice(&piece.id, &piece.place, &frame);
+            let here = frame.as_ref().and_then(|frame| reader.slice(&piece.id, &piece.place, frame).ok());
+            // What cannot be had from here is asked for alone: another pack may have it, and if none has, the error says why.
+            let bytes = match here {
+                Some(bytes) => Ok(Cow::Borrowed(bytes)),
+                None => reader.chunk(&piece.id).map(Cow::Owned),
+            };
             for piece in same {
                 let Some(file) = files.get(piece.file) else { continue };
                 match &bytes {
                     Ok(bytes) => file.write(self.writer, piece.at, bytes),
-                    Err(error) => file.fail(error.to_string()),
+                    Err(error) if error.is_integrity() => file.fail(error.to_string()),
+                    Err(_) => {}
                 }
+            }
+            if let Err(error) = bytes
+                && !error.is_integrity()
+            {
+                return Err(error);
             }
         }
         Ok(())
@@ -360,6 +373,23 @@ fn groups(pieces: &[Piece]) -> Vec<Range<usize>> {
         start += run.len();
     }
     groups
+}
+
+/// Groups that one thread works off one after the other: neighbouring deltas rest on neighbouring chunks, which are then decoded
+/// once for all of them.
+fn batches(pieces: &[Piece], groups: Vec<Range<usize>>) -> Vec<Vec<Range<usize>>> {
+    let mut batches = Vec::new();
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for group in groups {
+        bytes += pieces.get(group.clone()).unwrap_or_default().iter().map(|piece| u64::from(piece.place.len)).sum::<u64>();
+        batch.push(group);
+        if bytes >= BATCH_BYTES {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+    }
+    batches.push(batch);
+    batches
 }
 
 /// An error with what caused it, on one line.

@@ -43,8 +43,14 @@ pub(crate) struct WrittenPack {
     pub toc: Toc,
 }
 
-type Job = (u64, RawFrame);
+type Job = (u64, Work);
 type Encoded = (u64, Result<EncodedFrame, VaultError>);
+
+/// A frame for the encoders, or one that only has to be written in its turn.
+enum Work {
+    Raw(RawFrame),
+    Done(EncodedFrame),
+}
 
 /// Takes chunks and writes them to packs of one kind.
 pub(crate) struct PackSink {
@@ -87,6 +93,15 @@ impl PackSink {
         Ok(())
     }
 
+    /// Takes a frame that is encoded already, a delta or one that is copied. What was pushed before it comes before it.
+    pub fn push_encoded(&mut self, frame: EncodedFrame) -> Result<(), VaultError> {
+        if !self.builder.is_empty() {
+            let before = self.builder.take();
+            self.submit(before)?;
+        }
+        self.send(Work::Done(frame))
+    }
+
     /// Writes what is left and waits until every pack lies under its name.
     pub fn finish(mut self) -> Result<Vec<WrittenPack>, VaultError> {
         if !self.builder.is_empty() {
@@ -97,11 +112,17 @@ impl PackSink {
     }
 
     fn submit(&mut self, frame: RawFrame) -> Result<(), VaultError> {
+        self.send(Work::Raw(frame))
+    }
+
+    fn send(&mut self, work: Work) -> Result<(), VaultError> {
         let workers = self.workers.get_or_insert_with(|| Workers::start(&self.parts, self.kind));
-        let job = (self.next_frame, frame);
+        let job = (self.next_frame, work);
         self.next_frame += 1;
         if workers.jobs.send(job).is_ok() {
-            if let Ok(buffer) = workers.spare.try_recv() {
+            if self.builder.is_empty()
+                && let Ok(buffer) = workers.spare.try_recv()
+            {
                 self.builder.reuse(buffer);
             }
             return Ok(());
@@ -152,7 +173,14 @@ fn encode_frames(jobs: &Receiver<Job>, out: &Sender<Encoded>, used: &Sender<Vec<
             return;
         }
     };
-    for (seq, frame) in jobs {
+    for (seq, work) in jobs {
+        let frame = match work {
+            Work::Raw(frame) => frame,
+            Work::Done(encoded) => match out.send((seq, Ok(encoded))) {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        };
         let encoded = encoder.encode(&frame).map_err(|e| VaultError::Internal { what: "encoding a frame", why: e.to_string() });
         if out.send((seq, encoded)).is_err() {
             return;

@@ -9,7 +9,7 @@
 //! All numbers are little endian. A tail has one encoding only: [`read_tail`] encodes what it read and compares.
 
 use crate::{
-    frame::{END_OF_ARCHIVE, FrameEntry, MAX_FRAME_RAW},
+    frame::{END_OF_ARCHIVE, FrameEntry, MAX_BASES, MAX_FRAME_RAW},
     index::FrameRef,
 };
 use havun_model::ChunkId;
@@ -38,7 +38,7 @@ pub enum TocError {
         /// The number found.
         kind: u8,
     },
-    /// Frames do not follow one another, or an entry does not lie within its frame.
+    /// Frames do not follow one another, an entry does not lie within its frame, or a delta names no bases or too many.
     #[error("table of contents contradicts itself at frame {frame}")]
     Contradiction {
         /// The frame's number, from 0.
@@ -92,6 +92,8 @@ pub struct TocFrame {
     pub place: FrameRef,
     /// In the order of the raw frame.
     pub entries: Vec<FrameEntry>,
+    /// In packs of deltas: the chunks that make its prefix, in order.
+    pub bases: Vec<ChunkId>,
 }
 
 /// A pack's table of contents. Frames follow one another from the first byte of the plaintext.
@@ -126,7 +128,7 @@ impl Toc {
     /// The payload of the skippable frame.
     pub fn encode(&self) -> Vec<u8> {
         let entries = self.chunks().count();
-        let mut out = Vec::with_capacity(24 + 20 * self.frames.len() + 40 * entries);
+        let mut out = Vec::with_capacity(24 + 56 * self.frames.len() + 40 * entries);
         out.extend_from_slice(TOC_MAGIC);
         out.extend_from_slice(&[self.kind.number(), 0, 0, 0]);
         put_u32(&mut out, count(self.frames.len()));
@@ -139,6 +141,10 @@ impl Toc {
                 out.extend_from_slice(entry.id.as_bytes());
                 put_u32(&mut out, entry.offset);
                 put_u32(&mut out, entry.len);
+            }
+            if self.kind == PackKind::Delta {
+                put_u32(&mut out, count(frame.bases.len()));
+                frame.bases.iter().for_each(|base| out.extend_from_slice(base.as_bytes()));
             }
         }
         out.extend_from_slice(&self.toc_offset().to_le_bytes());
@@ -160,7 +166,7 @@ impl Toc {
             return Err(TocError::Magic);
         }
         for number in 0..bytes.u32()? {
-            let frame = decode_frame(&mut bytes, number, toc.frames_end())?;
+            let frame = decode_frame(&mut bytes, toc.kind, number, toc.frames_end())?;
             toc.frames.push(frame);
         }
         match bytes.u64()? == toc.toc_offset() && bytes.0.is_empty() {
@@ -192,7 +198,7 @@ impl Toc {
     }
 }
 
-fn decode_frame(bytes: &mut Bytes<'_>, number: u32, begins: u64) -> Result<TocFrame, TocError> {
+fn decode_frame(bytes: &mut Bytes<'_>, kind: PackKind, number: u32, begins: u64) -> Result<TocFrame, TocError> {
     let contradiction = TocError::Contradiction { frame: number };
     let place = FrameRef { offset: bytes.u64()?, stored: bytes.u32()?, raw: bytes.u32()? };
     // The sum stays far below 2^64: there are fewer than 2^32 frames of fewer than 2^32 bytes.
@@ -207,7 +213,17 @@ fn decode_frame(bytes: &mut Bytes<'_>, number: u32, begins: u64) -> Result<TocFr
         }
         entries.push(entry);
     }
-    Ok(TocFrame { place, entries })
+    let mut bases = Vec::new();
+    if kind == PackKind::Delta {
+        let count = bytes.u32()? as usize;
+        if !(1..=MAX_BASES).contains(&count) {
+            return Err(contradiction);
+        }
+        for _ in 0..count {
+            bases.push(ChunkId::from_bytes(bytes.array()?));
+        }
+    }
+    Ok(TocFrame { place, entries, bases })
 }
 
 /// Number of bytes of the tail, by the last bytes of a pack's plaintext (17 are enough).

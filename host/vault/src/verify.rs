@@ -2,23 +2,26 @@
 //! every chunk. Damage is reported with the snapshots and files that it hits; nothing is changed.
 
 use crate::{
-    chunks::{ChunkReader, EpochIndex, pack_damage},
+    bases::broken,
+    chunks::{EpochIndex, pack_damage},
     entry::Entry,
     error::VaultError,
     frame::FrameDecoder,
+    index::Index,
     layout::{self, ObjectKind},
     manifest::ListLine,
     moved::Moved,
     open::{Vault, at, sum_line},
-    pack::{PackReader, Toc},
+    pack::{PackKind, PackReader, Toc},
     progress::Progress,
+    reader::ChunkReader,
     snapshots::{Damage, StoredSnapshot},
     store::StoreError,
 };
 use havun_model::{ChunkId, PackId, SnapshotId};
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -115,6 +118,32 @@ struct PackFindings {
     /// Object name and what is wrong with it.
     bad_packs: BTreeMap<PackId, String>,
     bad_chunks: HashSet<ChunkId>,
+    /// Deltas that could not be read for want of their bases: where they lie, and why not.
+    baseless: Vec<(PackId, ChunkId, String)>,
+    /// Deltas that cannot be read, with the chunk that is the cause.
+    causes: HashMap<ChunkId, ChunkId>,
+}
+
+impl PackFindings {
+    /// What the bad chunks take with them. A delta that was not read although nothing is wrong with what it rests on is its
+    /// own pack's fault.
+    fn spread(&mut self, index: &Index) {
+        self.causes = broken(index, &self.bad_chunks);
+        for (pack, chunk, why) in std::mem::take(&mut self.baseless) {
+            if !self.causes.contains_key(&chunk) && !self.bad_chunks.contains(&chunk) {
+                self.bad_packs.entry(pack).or_insert(why);
+                self.bad_chunks.insert(chunk);
+            }
+        }
+    }
+
+    /// The chunk to blame when `id` cannot be read; `None` where it can.
+    fn cause(&self, id: &ChunkId, index: &Index) -> Option<ChunkId> {
+        if self.bad_chunks.contains(id) || index.get(id).is_none() {
+            return Some(*id);
+        }
+        self.causes.get(id).copied()
+    }
 }
 
 impl Check<'_> {
@@ -191,7 +220,7 @@ impl Check<'_> {
     }
 
     fn epoch(&mut self, epoch: &str, snapshots: &[&StoredSnapshot]) -> Result<(), VaultError> {
-        let loaded = self.vault.load_index(epoch, false, &BTreeSet::new())?;
+        let mut loaded = self.vault.load_index(epoch, false, &BTreeSet::new())?;
         self.report.objects += loaded.objects.len() as u64;
         for bad in &loaded.bad {
             self.note(&bad.object, &bad.what);
@@ -204,12 +233,14 @@ impl Check<'_> {
             Some(_) => needed.iter().filter(|id| loaded.present.contains_key(*id)).copied().collect(),
             None => loaded.present.keys().copied().collect(),
         };
-        let mut findings = self.read_packs(epoch, &loaded, &to_read)?;
+        let index = Arc::new(std::mem::take(&mut loaded.index));
+        let mut findings = self.read_packs(epoch, &loaded, &index, &to_read)?;
         self.missing(epoch, &loaded, &needed, &mut findings);
+        findings.spread(&index);
         for (id, what) in &findings.bad_packs {
             self.note(layout::pack(epoch, id).as_str(), what).snapshots = hit(&snapshots_packs, id);
         }
-        self.manifests(epoch, loaded, snapshots, &findings)
+        self.manifests(epoch, index, snapshots, &findings)
     }
 
     /// Packs that a snapshot needs and no index object lists: an index object was lost or replaced by an old one.
@@ -236,17 +267,18 @@ impl Check<'_> {
         }
     }
 
-    fn read_packs(&mut self, epoch: &str, loaded: &EpochIndex, packs: &[PackId]) -> Result<PackFindings, VaultError> {
+    fn read_packs(&mut self, epoch: &str, loaded: &EpochIndex, index: &Arc<Index>, packs: &[PackId]) -> Result<PackFindings, VaultError> {
         let findings = Mutex::new(PackFindings::default());
         let (next, bytes, chunks) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let work = || -> Result<(), VaultError> {
             while let Some(id) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let size = loaded.present.get(id).copied().unwrap_or(0);
-                let found = self.read_pack(epoch, loaded, id, size)?;
+                let found = self.read_pack(epoch, index, id, size)?;
                 bytes.fetch_add(size, Ordering::Relaxed);
                 chunks.fetch_add(found.chunks, Ordering::Relaxed);
+                let mut all = findings.lock().unwrap_or_else(PoisonError::into_inner);
+                all.baseless.extend(found.baseless.into_iter().map(|(chunk, why)| (*id, chunk, why)));
                 if let Some(what) = found.what {
-                    let mut all = findings.lock().unwrap_or_else(PoisonError::into_inner);
                     all.bad_packs.insert(*id, what);
                     all.bad_chunks.extend(found.bad_chunks);
                 }
@@ -264,7 +296,7 @@ impl Check<'_> {
     }
 
     /// One pack: its SHA-256 and, on request or when that is wrong, each of its chunks.
-    fn read_pack(&self, epoch: &str, loaded: &EpochIndex, id: &PackId, size: u64) -> Result<PackFinding, VaultError> {
+    fn read_pack(&self, epoch: &str, index: &Arc<Index>, id: &PackId, size: u64) -> Result<PackFinding, VaultError> {
         let name = layout::pack(epoch, id);
         let hash = match self.vault.hash_object(&name, size) {
             Ok(hash) => hash,
@@ -275,25 +307,40 @@ impl Check<'_> {
         let whole = hash == id.to_hex();
         let mut finding = PackFinding { what: (!whole).then(|| format!("its SHA-256 is {hash}")), ..PackFinding::default() };
         if (self.options.read_data || !whole)
-            && let Some(toc) = loaded.index.toc(id)
+            && let Some(toc) = index.toc(id)
         {
-            self.read_chunks(epoch, loaded, id, &toc, &mut finding)?;
+            self.read_chunks(epoch, index, id, &toc, &mut finding)?;
         }
         Ok(finding)
     }
 
-    fn read_chunks(&self, epoch: &str, loaded: &EpochIndex, id: &PackId, toc: &Toc, finding: &mut PackFinding) -> Result<(), VaultError> {
+    fn read_chunks(&self, epoch: &str, index: &Arc<Index>, id: &PackId, toc: &Toc, finding: &mut PackFinding) -> Result<(), VaultError> {
+        let mut bases = match toc.kind {
+            PackKind::Delta => Some(ChunkReader::new(self.vault, epoch, Arc::clone(index))?),
+            PackKind::Data | PackKind::Manifest => None,
+        };
         let name = layout::pack(epoch, id);
         let context = self.vault.context(ObjectKind::Pack);
         let keys = self.vault.is_encrypted().then_some((&self.vault.ring, context.as_str()));
         let mut decoder = FrameDecoder::new().map_err(|e| VaultError::Internal { what: "zstd", why: e.to_string() })?;
         let mut reader = PackReader::open(&*self.vault.store, &name, keys).map_err(|e| pack_damage(self.vault, &name, e));
         for (n, frame) in toc.frames.iter().enumerate() {
+            let prefix = match bases.as_mut().map(|bases| bases.prefix_of(name.as_str(), &frame.bases)).transpose() {
+                Ok(prefix) => prefix,
+                Err(error) if error.is_integrity() => {
+                    finding.baseless.extend(frame.entries.iter().map(|entry| (entry.id, error.to_string())));
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
+            let mut decode = |stored: &[u8]| match &prefix {
+                Some(prefix) => decoder.decode_delta(stored, frame.place.raw, prefix),
+                None => decoder.decode(stored, frame.place.raw),
+            };
             let decoded = match &mut reader {
-                Ok(reader) => reader
-                    .read_frame(&frame.place)
-                    .map_err(|e| e.to_string())
-                    .and_then(|stored| decoder.decode(&stored, frame.place.raw).map_err(|e| e.to_string())),
+                Ok(reader) => {
+                    reader.read_frame(&frame.place).map_err(|e| e.to_string()).and_then(|stored| decode(&stored).map_err(|e| e.to_string()))
+                }
                 Err(error) => Err(error.to_string()),
             };
             let problem = decoded.as_ref().err().map(|what| format!("frame {n}: {what}"));
@@ -308,7 +355,7 @@ impl Check<'_> {
                 if part.is_none_or(|part| Sha256::digest(part).as_slice() != entry.id.as_bytes()) {
                     finding.what.get_or_insert_with(|| format!("chunk {} in it is not what its id says", entry.id));
                     // A chunk that another pack has too is read from there.
-                    if loaded.index.get(&entry.id).and_then(|at| loaded.index.pack(at.pack)).is_none_or(|pack| pack.id == *id) {
+                    if index.get(&entry.id).and_then(|at| index.pack(at.pack)).is_none_or(|pack| pack.id == *id) {
                         finding.bad_chunks.push(entry.id);
                     }
                 }
@@ -320,15 +367,14 @@ impl Check<'_> {
     fn manifests(
         &mut self,
         epoch: &str,
-        loaded: EpochIndex,
+        index: Arc<Index>,
         snapshots: &[&StoredSnapshot],
         findings: &PackFindings,
     ) -> Result<(), VaultError> {
-        let index = Arc::new(loaded.index);
         let mut walk = ManifestWalk {
             reader: ChunkReader::new(self.vault, epoch, Arc::clone(&index))?,
             good: HashSet::new(),
-            is_bad: Box::new(move |id| findings.bad_chunks.contains(id) || index.get(id).is_none()),
+            cause: Box::new(move |id| findings.cause(id, &index)),
         };
         for stored in snapshots {
             let root = &stored.snapshot.manifest;
@@ -365,6 +411,7 @@ impl Check<'_> {
 struct PackFinding {
     what: Option<String>,
     bad_chunks: Vec<ChunkId>,
+    baseless: Vec<(ChunkId, String)>,
     chunks: u64,
 }
 
@@ -378,7 +425,8 @@ struct Hit {
 struct ManifestWalk<'a> {
     reader: ChunkReader<'a>,
     good: HashSet<ChunkId>,
-    is_bad: Box<dyn Fn(&ChunkId) -> bool + 'a>,
+    /// The chunk to blame when one cannot be read.
+    cause: Box<dyn Fn(&ChunkId) -> Option<ChunkId> + 'a>,
 }
 
 impl ManifestWalk<'_> {
@@ -417,8 +465,8 @@ impl ManifestWalk<'_> {
         }
         match Entry::from_line(line) {
             Ok(entry) => {
-                if let Some(bad) = entry.chunks.iter().find(|id| (self.is_bad)(id)) {
-                    hits.push(Hit { path: entry.display_path(), chunk: *bad });
+                if let Some(chunk) = entry.chunks.iter().find_map(|id| (self.cause)(id)) {
+                    hits.push(Hit { path: entry.display_path(), chunk });
                 }
             }
             Err(error) => hits.push(Hit { path: format!("(an entry of the manifest: {error})"), chunk: *chunk }),

@@ -9,10 +9,10 @@ use havun_vault::{
     NoProgress, Vault, VaultError, VerifyOptions, replicate,
     store::{Fault, FaultPlan, FaultStore, MemoryStore, Store},
 };
-use kit::{Bench, noise, now, prune_options};
+use kit::{Bench, a_day_later, noise, now, prune_options};
 use std::{fs, path::Path, sync::Arc};
 
-/// A vault with two snapshots and a tree that has changed since.
+/// A vault with two snapshots and a tree that has changed since. Each dump is the one before, edited: deltas are written.
 struct Scene {
     bench: Bench,
     base: MemoryStore,
@@ -20,8 +20,10 @@ struct Scene {
     committed: Vec<SnapshotId>,
 }
 
-const OLD_DUMP: (u64, usize) = (5, 300_000);
-const NEW_DUMP: (u64, usize) = (6, 300_000);
+/// The dump of a day.
+fn dump(day: usize) -> Vec<u8> {
+    (0..day).fold(noise(5, 300_000), |dump, day| a_day_later(&dump, day))
+}
 
 impl Scene {
     fn new() -> Self {
@@ -36,8 +38,8 @@ impl Scene {
         bench.create(&store).unwrap();
         let vault = bench.open(&store).unwrap();
         for hour in [0, 1] {
-            fs::write(root.path().join("changing"), noise(100 + hour, 9000)).unwrap();
-            bench.backup(&vault, root.path(), &noise(OLD_DUMP.0 + hour * 50, OLD_DUMP.1), hour as i64).unwrap();
+            fs::write(root.path().join("changing"), noise(100 + hour, 150_000)).unwrap();
+            bench.backup(&vault, root.path(), &dump(hour as usize), hour as i64).unwrap();
         }
         fs::write(root.path().join("changing"), noise(102, 9000)).unwrap();
         fs::write(root.path().join("sub/3"), noise(103, 400_000)).unwrap();
@@ -53,7 +55,7 @@ impl Scene {
     }
 
     fn backup(&self, bench: &Bench, vault: &Vault, hour: i64) -> Result<havun_vault::Committed, VaultError> {
-        Ok(bench.backup(vault, self.root.path(), &noise(NEW_DUMP.0, NEW_DUMP.1), hour)?.0)
+        Ok(bench.backup(vault, self.root.path(), &dump(2), hour)?.0)
     }
 }
 
@@ -120,7 +122,8 @@ fn assert_whole(vault: &Vault, expected: &[SnapshotId], what: &str) {
 fn a_backup_stopped_at_any_call_loses_nothing_and_is_taken_up_again() {
     let scene = Scene::new();
     let clean = scene.attempt(FaultPlan::none());
-    scene.backup(&clean.bench, &clean.open().unwrap(), 2).unwrap();
+    let run = scene.backup(&clean.bench, &clean.open().unwrap(), 2).unwrap();
+    assert!(run.stats.chunks_delta > 0, "deltas are among what is written");
     let (calls, packs_clean) = (clean.store.calls(), packs(clean.store.inner()));
     assert!(calls > 30, "{calls}");
     let mut adopted = 0;

@@ -10,7 +10,7 @@ use havun_vault::{
     keys::Identity,
     store::{Fault, FaultPlan, FaultStore, MemoryStore, Operation, RetryPolicy, RetryStore, Store},
 };
-use kit::{Bench, noise};
+use kit::{Bench, a_day_later, noise};
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -51,7 +51,7 @@ impl Scene {
     fn backup(&self, store: &Arc<dyn Store>, hour: i64) -> Result<Committed, VaultError> {
         let bench = Bench { state: tempfile::tempdir().unwrap(), ..same_keys(&self.bench) };
         let vault = bench.open(store)?;
-        Ok(bench.backup(&vault, self.root.path(), &noise(51, 90_000), hour)?.0)
+        Ok(bench.backup(&vault, self.root.path(), &a_day_later(&noise(50, 90_000), 1), hour)?.0)
     }
 
     fn open(&self, store: &MemoryStore) -> Vault {

@@ -10,7 +10,12 @@ use common::{
     tree,
 };
 use havun_model::{Cancel, ChunkId, Snapshot};
-use havun_vault::{Entry, EntryKind, NoProgress, RestoreRequest, Vault, VaultError, VerifyOptions, paths::escape};
+use havun_vault::{
+    Entry, EntryKind, NoProgress, RestoreRequest, Vault, VaultError, VerifyOptions,
+    pack::{PackKind, PackReader},
+    paths::escape,
+    store::Store as _,
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::PathBuf};
@@ -75,6 +80,19 @@ fn every_entry_of_every_golden_snapshot_is_as_it_was() {
         for (number, stored) in (1..).zip(&list.snapshots) {
             listing::assert_same(&listing_of(&vault, &stored.snapshot), &golden::expected(number), true);
         }
+    }
+}
+
+#[test]
+fn the_second_dump_of_a_golden_vault_with_deltas_is_one() {
+    for (name, deltas) in [("v1-plain", 0), ("v1-deltas-plain", 1)] {
+        let golden = Golden::copy(name);
+        let store = golden.store();
+        let kinds = store.list("epochs/2026/packs").unwrap().into_iter().map(|pack| {
+            let toc = PackReader::open(&store, &pack.name, None).unwrap().toc().unwrap();
+            toc.kind
+        });
+        assert_eq!(kinds.filter(|kind| *kind == PackKind::Delta).count(), deltas, "{name}");
     }
 }
 

@@ -10,13 +10,18 @@ use havun_vault::{
     repair, repair_store, scrub, scrub_status,
     store::{Fault, FaultPlan, FaultStore, Listed, LocalRoot, MemoryStore, ObjectName, Store},
 };
-use kit::{Bench, contents, make_tree, noise, now};
+use kit::{Bench, a_day_later, contents, make_tree, noise, now};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+/// The second dump.
+fn dump() -> Vec<u8> {
+    a_day_later(&noise(7, 400_000), 1)
+}
+
 type Objects = BTreeMap<String, Vec<u8>>;
 
-/// A vault with two snapshots in one store and the same bytes in another.
+/// A vault with two snapshots in one store and the same bytes in another. The second dump is a delta of the first.
 struct Scene {
     bench: Bench,
     root: tempfile::TempDir,
@@ -34,7 +39,8 @@ impl Scene {
         let vault = bench.open(&hot).unwrap();
         bench.backup(&vault, root.path(), &noise(7, 400_000), 0).unwrap();
         std::fs::write(root.path().join("a.txt"), "changed").unwrap();
-        bench.backup(&vault, root.path(), &noise(8, 400_000), 1).unwrap();
+        let (second, _) = bench.backup(&vault, root.path(), &dump(), 1).unwrap();
+        assert!(second.stats.chunks_delta > 0);
         let mark = br#"{"marked_at":"2026-11-23T00:00:00Z","packs":[]}"#;
         put(&*hot, &format!("epochs/2091/marks/{}", sha(mark)), mark);
         put(&*hot, "audit/checkpoint.json", b"{\"signed\":true}");
@@ -336,12 +342,12 @@ fn what_nobody_has_whole_is_stored_anew_by_the_next_run_and_old_snapshots_read_i
     assert_eq!(scrub_status(&scene.state("hot"), &vault.info().vault_id).unwrap().damage.len(), packs.len(), "it still stands");
 
     let vault = scene.bench.open(&scene.hot).unwrap();
-    let (next, _) = scene.bench.backup(&vault, scene.root.path(), &noise(8, 400_000), 2).unwrap();
+    let (next, _) = scene.bench.backup(&vault, scene.root.path(), &dump(), 2).unwrap();
     assert!(next.stats.chunks_new > 0);
     assert!(next.stored.snapshot.packs.iter().all(|id| !before[1].snapshot.packs.contains(id)), "the new snapshot needs none of them");
     assert_eq!(contents(&vault, &next.stored.snapshot), files);
     assert_eq!(contents(&vault, &before[1].snapshot), files, "the old one reads what the new run stored");
-    let (third, _) = scene.bench.backup(&vault, scene.root.path(), &noise(8, 400_000), 3).unwrap();
+    let (third, _) = scene.bench.backup(&vault, scene.root.path(), &dump(), 3).unwrap();
     assert_eq!(third.stats.chunks_new, 0, "once is enough");
 }
 

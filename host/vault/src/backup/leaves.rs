@@ -2,12 +2,12 @@
 
 use crate::{
     chunk::chunk_id,
-    chunks::ChunkReader,
     error::VaultError,
     index::Index,
     known::Known,
     manifest::{ChunkSink, ChunkSource},
     open::Vault,
+    reader::ChunkReader,
     sink::{PackSink, WrittenPack},
 };
 use havun_model::{ChunkId, PackId};
@@ -31,6 +31,8 @@ pub(super) struct LeafStore {
 pub(super) struct NeededPacks {
     /// Numbers in the epoch's index.
     numbers: BTreeSet<u32>,
+    /// Deltas whose bases are noted, by pack and frame.
+    deltas: HashSet<(u32, u32)>,
     /// Leaves taken over unread: what they refer to is looked up at the end.
     kept: Vec<ChunkId>,
 }
@@ -71,25 +73,42 @@ impl NeededPacks {
     /// Notes the packs of every file chunk that lines of a leaf name.
     fn scan(&mut self, text: &[u8], index: &Index) {
         for_each_file_chunk(text, |id| {
-            if let Some(location) = index.get(&id) {
-                self.numbers.insert(location.pack);
-            }
+            self.note(&id, index);
         });
     }
 
-    /// All of them; reads the leaves that were taken over.
-    pub fn packs(mut self, vault: &Vault, epoch: &str, known: &Known<'_>) -> Result<Vec<PackId>, VaultError> {
+    /// Notes the pack of a chunk, and of every chunk that it rests on. Whether the index knows it.
+    fn note(&mut self, id: &ChunkId, index: &Index) -> bool {
+        let mut open = vec![*id];
+        while let Some(id) = open.pop() {
+            let Some(location) = index.get(&id) else { continue };
+            self.numbers.insert(location.pack);
+            let bases = index.pack(location.pack).map(|pack| pack.bases(location.frame)).unwrap_or_default();
+            if !bases.is_empty() && self.deltas.insert((location.pack, location.frame)) {
+                open.extend(bases);
+            }
+        }
+        index.get(id).is_some()
+    }
+
+    /// All of them, with those that deltas among the chunks and in the packs just `written` rest on; reads the leaves that
+    /// were taken over.
+    pub fn packs(mut self, vault: &Vault, epoch: &str, known: &Known<'_>, written: &[WrittenPack]) -> Result<Vec<PackId>, VaultError> {
         let index = Arc::clone(known.index()?);
+        for frame in written.iter().flat_map(|pack| &pack.toc.frames) {
+            for base in &frame.bases {
+                self.note(base, &index);
+            }
+        }
         let mut reader = ChunkReader::new(vault, epoch, Arc::clone(&index))?;
         for leaf in std::mem::take(&mut self.kept) {
-            if let Some(location) = index.get(&leaf) {
-                self.numbers.insert(location.pack);
-            }
+            self.note(&leaf, &index);
             let text = reader.chunk(&leaf)?;
             let mut lost = None;
-            for_each_file_chunk(&text, |id| match index.get(&id) {
-                Some(location) => drop(self.numbers.insert(location.pack)),
-                None => lost = Some(id),
+            for_each_file_chunk(&text, |id| {
+                if !self.note(&id, &index) {
+                    lost = Some(id);
+                }
             });
             // Never a snapshot that says less than it needs.
             if let Some(id) = lost {

@@ -1,6 +1,6 @@
 //! Streams: dumps, bundles and generated files, which have no file of their own.
 
-use super::BackupSession;
+use super::{BackupSession, align::Align};
 use crate::{
     chunk::Chunker,
     cut::Cutter,
@@ -61,7 +61,11 @@ impl BackupSession<'_> {
             StreamProfile::Dump => self.dump_chunker(),
             StreamProfile::File => self.file_chunker(),
         };
-        let mut writer = StreamWriter::new(self, &chunker);
+        let earlier = match profile {
+            StreamProfile::Dump => self.deltas.earlier(path.as_bytes())?,
+            StreamProfile::File => None,
+        };
+        let mut writer = StreamWriter::new(self, &chunker, earlier);
         let produced = produce(&mut writer);
         // A vault error reaches the producer as an I/O error; its cause is what counts.
         if let Some(error) = writer.failure.take() {
@@ -102,19 +106,24 @@ struct Stored {
 struct StreamWriter<'s, 'v, 'c> {
     session: &'s mut BackupSession<'v>,
     cutter: Cutter<'c>,
+    /// The same dump in the snapshot before.
+    earlier: Option<Align>,
     chunks: Vec<ChunkId>,
     bytes: u64,
     failure: Option<VaultError>,
 }
 
 impl<'s, 'v, 'c> StreamWriter<'s, 'v, 'c> {
-    fn new(session: &'s mut BackupSession<'v>, chunker: &'c Chunker) -> Self {
-        Self { session, cutter: Cutter::new(chunker), chunks: Vec::new(), bytes: 0, failure: None }
+    fn new(session: &'s mut BackupSession<'v>, chunker: &'c Chunker, earlier: Option<Align>) -> Self {
+        Self { session, cutter: Cutter::new(chunker), earlier, chunks: Vec::new(), bytes: 0, failure: None }
     }
 
     fn store_ready(&mut self, at_end: bool) -> Result<(), VaultError> {
         while let Some((id, chunk)) = self.cutter.next(at_end) {
-            self.session.store_chunk(id, chunk)?;
+            match &mut self.earlier {
+                Some(earlier) => self.session.store_dump_chunk(id, chunk, earlier)?,
+                None => self.session.store_chunk(id, chunk)?,
+            }
             self.chunks.push(id);
         }
         Ok(())

@@ -153,3 +153,58 @@ proptest! {
         }
     }
 }
+
+fn day_later(bytes: &[u8]) -> Vec<u8> {
+    let mut later = bytes.to_vec();
+    later.iter_mut().step_by(4999).for_each(|byte| *byte ^= 0x55);
+    later
+}
+
+fn delta(prefix: &[u8], content: &[u8], most: usize) -> Option<EncodedFrame> {
+    let frame = raw_frame(&[content.to_vec()]);
+    DeltaEncoder::new(3).unwrap().encode(&frame, &[chunk_id(prefix)], prefix, most).unwrap()
+}
+
+#[test]
+fn a_delta_takes_little_and_decodes_with_its_prefix_only() {
+    let before = stream(300_000);
+    let after = day_later(&before);
+    let encoded = delta(&before, &after, 10_000).unwrap();
+    assert!(encoded.bytes.len() < 3_000, "{}", encoded.bytes.len());
+    assert_eq!(encoded.bases, [chunk_id(&before)]);
+    let mut decoder = FrameDecoder::new().unwrap();
+    let raw = decoder.decode_delta(&encoded.bytes, encoded.raw_len, &before).unwrap();
+    assert_eq!(encoded.entries[0].slice(&raw).unwrap(), after);
+    // Without a checksum in the frame, only the chunk's SHA-256 tells that the prefix was another one.
+    let other = decoder.decode_delta(&encoded.bytes, encoded.raw_len, &stream(300_001)[1..]);
+    assert!(other.is_err() || encoded.entries[0].slice(&other.unwrap()).unwrap() != after);
+    assert!(decoder.decode(&encoded.bytes, encoded.raw_len).is_err());
+    assert!(matches!(decoder.decode_delta(&encoded.bytes, encoded.raw_len + 1, &before), Err(FrameError::Shape { .. })));
+}
+
+#[test]
+fn a_delta_that_gains_too_little_and_a_prefix_that_is_none_are_refused() {
+    let (before, other) = (stream(100_000), day_later(&stream(200_000)[100_000..]));
+    assert!(delta(&before, &other, 60_000).is_none());
+    assert!(delta(&before[..7], &before, usize::MAX).is_none());
+    let dictionary = [DICTIONARY_MAGIC.to_vec(), before.clone()].concat();
+    assert!(delta(&dictionary, &before, usize::MAX).is_none(), "zstd would take it for a dictionary");
+    let encoded = delta(&before, &day_later(&before), usize::MAX).unwrap();
+    let refused = FrameDecoder::new().unwrap().decode_delta(&encoded.bytes, encoded.raw_len, &dictionary);
+    assert!(matches!(refused, Err(FrameError::Prefix { .. })));
+}
+
+#[test]
+fn a_delta_is_what_zstd_calls_a_patch() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = stream(500_000);
+    let after = day_later(&before);
+    let encoded = delta(&before, &after, usize::MAX).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("prefix"), &before).unwrap();
+    std::fs::write(at("frame"), &encoded.bytes).unwrap();
+    let patch = format!("--patch-from={}", at("prefix").display());
+    let out = std::process::Command::new("zstd").args(["-d", "-q", "-c", &patch]).arg(at("frame")).output().expect("`zstd` is needed");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(encoded.entries[0].slice(&out.stdout).unwrap(), after);
+}

@@ -17,7 +17,7 @@ fn toc(chunks: &[u32]) -> Toc {
     for group in chunks.chunks(3) {
         let place = FrameRef { offset: toc.frames_end(), stored: 70, raw: 3 * 1024 };
         let entry = |(at, n): (u32, &u32)| FrameEntry { id: chunk(*n), offset: at * 1024 + 512, len: 1 + n % 512 };
-        toc.frames.push(TocFrame { place, entries: (0..).zip(group).map(entry).collect() });
+        toc.frames.push(TocFrame { place, entries: (0..).zip(group).map(entry).collect(), bases: Vec::new() });
     }
     toc
 }
@@ -117,7 +117,7 @@ fn a_million_chunks_are_indexed_in_a_moment() {
     for frame in 0..10_000 {
         let place = FrameRef { offset: toc.frames_end(), stored: 1, raw: 1 << 20 };
         let entries = (0..100).map(|n| FrameEntry { id: id(frame * 100 + n), offset: 0, len: 1 }).collect();
-        toc.frames.push(TocFrame { place, entries });
+        toc.frames.push(TocFrame { place, entries, bases: Vec::new() });
     }
     let mut index = Index::empty();
     let begun = std::time::Instant::now();

@@ -1,13 +1,13 @@
 //! Which chunks the snapshots of an epoch need: their manifests are walked, each list and leaf once.
 
 use crate::{
-    chunks::ChunkReader, entry::Entry, error::VaultError, index::Index, manifest::ListLine, open::Vault, snapshots::StoredSnapshot,
+    entry::Entry, error::VaultError, index::Index, manifest::ListLine, open::Vault, reader::ChunkReader, snapshots::StoredSnapshot,
 };
 use havun_model::{Cancel, ChunkId};
 use std::{collections::HashSet, sync::Arc};
 
 impl Vault {
-    /// Every chunk that `snapshots` need, those of their manifests included.
+    /// Every chunk that `snapshots` need: those of their manifests included, and those that deltas among them rest on.
     ///
     /// # Errors
     /// The store's; damage, because then what is needed is not known in full.
@@ -38,6 +38,7 @@ impl Vault {
                 }
             }
         }
+        index.deltas().complete(&mut live);
         Ok(live)
     }
 }

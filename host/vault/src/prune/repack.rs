@@ -6,11 +6,12 @@ use super::{
     plan::{EpochPlan, Repack},
 };
 use crate::{
-    chunks::ChunkReader,
     error::VaultError,
+    frame::EncodedFrame,
     index::{Index, Location},
     open::Vault,
-    pack::PackKind,
+    pack::{PackKind, TocFrame},
+    reader::ChunkReader,
     sink::{PackSink, SinkParts, WrittenPack},
     store::{Lease, StoreError},
 };
@@ -51,7 +52,7 @@ pub(super) fn choose(index: &Index, usable: &BTreeSet<PackId>, live: &HashSet<Ch
         return Vec::new();
     }
     let mut groups: Vec<RepackGroup> = Vec::new();
-    for kind in [PackKind::Data, PackKind::Manifest] {
+    for kind in [PackKind::Data, PackKind::Manifest, PackKind::Delta] {
         let mut open: Option<RepackGroup> = None;
         let worth = |s: &&Share| s.kind == kind && s.waste > 0 && s.percent >= u64::from(options.waste_percent);
         for share in shares.iter().filter(worth) {
@@ -123,6 +124,10 @@ impl Vault {
                 if options.cancel.is_cancelled() {
                     return Err(VaultError::Cancelled);
                 }
+                if group.kind == PackKind::Delta {
+                    copy_delta(&mut reader, (number, frame), contents, repack, &mut copied, &mut sink)?;
+                    continue;
+                }
                 for entry in contents.entries.iter().filter(|e| repack.live.contains(&e.id)) {
                     if copied.insert(entry.id) {
                         let at = Location { pack: number, frame, offset: entry.offset, len: entry.len };
@@ -134,4 +139,26 @@ impl Vault {
         }
         sink.finish()
     }
+}
+
+/// A delta moves as it is, once what it decodes to was compared: its bases are needed as long as it is.
+fn copy_delta(
+    reader: &mut ChunkReader<'_>,
+    (pack, frame): (u32, u32),
+    contents: &TocFrame,
+    repack: &Repack,
+    copied: &mut HashSet<ChunkId>,
+    sink: &mut PackSink,
+) -> Result<(), VaultError> {
+    let needed = contents.entries.iter().filter(|entry| repack.live.contains(&entry.id));
+    if needed.map(|entry| copied.insert(entry.id)).filter(|new| *new).count() == 0 {
+        return Ok(());
+    }
+    let raw = reader.frame(pack, frame)?;
+    for entry in &contents.entries {
+        reader.slice(&entry.id, &Location { pack, frame, offset: entry.offset, len: entry.len }, &raw)?;
+    }
+    let bytes = reader.stored_frame(pack, frame)?;
+    let TocFrame { place, entries, bases } = contents.clone();
+    sink.push_encoded(EncodedFrame { bytes, raw_len: place.raw, entries, bases })
 }

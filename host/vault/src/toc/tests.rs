@@ -7,7 +7,7 @@ pub(crate) fn toc(frames: usize, entries: usize) -> Toc {
     for number in 0..frames {
         let place = FrameRef { offset: toc.frames_end(), stored: 100 + number as u32, raw: 1024 * entries as u32 };
         let entry = |n: usize| FrameEntry { id: chunk_id(&[number as u8, n as u8]), offset: 1024 * n as u32 + 512, len: 512 };
-        toc.frames.push(TocFrame { place, entries: (0..entries).map(entry).collect() });
+        toc.frames.push(TocFrame { place, entries: (0..entries).map(entry).collect(), bases: Vec::new() });
     }
     toc
 }
@@ -86,8 +86,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn what_decodes_encodes_to_the_same_bytes(frames in 0..5_usize, entries in 0..5_usize, at: prop::sample::Index, change: u8) {
-        let mut payload = toc(frames, entries).encode();
+    fn what_decodes_encodes_to_the_same_bytes(
+        frames in 0..5_usize,
+        entries in 0..5_usize,
+        bases in 0..4_u8,
+        at: prop::sample::Index,
+        change: u8,
+    ) {
+        let mut payload = if bases > 0 { deltas(bases).encode() } else { toc(frames, entries).encode() };
         let at = at.index(payload.len());
         payload[at] ^= change;
         if let Ok(read) = Toc::decode(&payload) {
@@ -96,9 +102,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), plain_len: u64) {
+    fn any_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 0..4_u8, plain_len: u64) {
         let mut framed = TOC_MAGIC.to_vec();
-        framed.extend([1, 0, 0, 0]);
+        framed.extend([kind, 0, 0, 0]);
         framed.extend(&bytes);
         let mut ended = bytes.clone();
         ended.push(0);
@@ -118,4 +124,40 @@ proptest! {
 fn noise_is_no_tail() {
     assert_eq!(tail_len(&stream(4096)), Err(TocError::NoSeekTable));
     assert_eq!(tail_len(b""), Err(TocError::NoSeekTable));
+}
+
+/// One frame of 100 bytes that names so many bases.
+fn deltas(bases: u8) -> Toc {
+    let mut toc = Toc { kind: PackKind::Delta, ..toc(1, 1) };
+    toc.frames[0].bases = (0..bases).map(|n| chunk_id(&[n])).collect();
+    toc
+}
+
+#[test]
+fn golden_payload_of_deltas() {
+    let mut payload = toc(1, 1).encode();
+    payload[8] = 3;
+    let end = payload.split_off(payload.len() - 8);
+    payload.extend([2, 0, 0, 0]);
+    payload.extend(chunk_id(&[0]).as_bytes());
+    payload.extend(chunk_id(&[1]).as_bytes());
+    payload.extend(end);
+    assert_eq!(deltas(2).encode(), payload);
+    assert_eq!(Toc::decode(&payload), Ok(deltas(2)));
+}
+
+#[test]
+fn a_delta_names_one_to_sixteen_bases_and_a_plain_frame_none() {
+    for (bases, whole) in [(0, false), (1, true), (16, true), (17, false)] {
+        assert_eq!(Toc::decode(&deltas(bases).encode()).is_ok(), whole, "{bases}");
+    }
+    let mut greedy = deltas(1).encode();
+    let at = greedy.len() - 8 - 32 - 4;
+    greedy[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(Toc::decode(&greedy), Err(TocError::Contradiction { frame: 0 }));
+    let mut plain = deltas(2).encode();
+    plain[8] = 1;
+    assert!(Toc::decode(&plain).is_err(), "bases of a pack that is not of deltas are bytes too many");
+    plain[8] = 9;
+    assert_eq!(Toc::decode(&plain), Err(TocError::Kind { kind: 9 }));
 }

@@ -137,7 +137,7 @@ pub mod golden {
     };
 
     /// Folders of `tests/fixtures/golden`.
-    pub const VAULTS: [&str; 2] = ["v1-encrypted", "v1-plain"];
+    pub const VAULTS: [&str; 4] = ["v1-encrypted", "v1-plain", "v1-deltas-encrypted", "v1-deltas-plain"];
 
     /// A copy of one golden vault, to read and to write to.
     pub struct Golden {

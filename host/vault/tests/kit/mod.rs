@@ -141,6 +141,15 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
         .collect()
 }
 
+/// A dump a day later: a byte in 5000 is another one, here and there.
+pub fn a_day_later(dump: &[u8], day: usize) -> Vec<u8> {
+    let mut later = dump.to_vec();
+    for at in (day * 131..later.len()).step_by(5003) {
+        later[at] = later[at].wrapping_add(1 + day as u8);
+    }
+    later
+}
+
 /// A small tree of every size class: empty, small, equal, several chunks.
 pub fn make_tree(root: &Path) {
     for (name, bytes) in [
