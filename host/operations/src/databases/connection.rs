@@ -101,10 +101,12 @@ impl ResolvedConnection {
     pub(super) fn tls(&self) -> Result<Tls, DatabaseError> {
         Ok(match self.get("tls") {
             None | Some("preferred") => Tls::Preferred,
-            Some("off") => Tls::Off,
-            Some("required") => Tls::Required,
-            Some("verified") => Tls::Verified,
-            Some(_) => return Err(self.fault("tls", "is none of off, preferred, required, verified".to_owned())),
+            Some("disabled" | "disable" | "off") => Tls::Off,
+            Some("prefer" | "allow") => Tls::Preferred,
+            Some("required" | "require") => Tls::Required,
+            // An engine that can tell them apart looks at the word itself.
+            Some("verify-ca" | "verify-identity" | "verify-full" | "verified") => Tls::Verified,
+            Some(_) => return Err(self.fault("tls", "is none of disabled, preferred, required, verify-ca, verify-identity".to_owned())),
         })
     }
 

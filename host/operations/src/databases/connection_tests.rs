@@ -115,3 +115,23 @@ fn a_broken_dotenv_file_is_named_without_its_values() {
     let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
     assert!(text.contains(".env") && text.contains("line 1") && !text.contains("secret"), "{text}");
 }
+
+#[test]
+fn every_word_for_tls_of_the_configuration_is_understood() {
+    let root = root("DB_DATABASE=shop\n");
+    let words = ["disabled", "preferred", "required", "verify-ca", "verify-identity"];
+    let modes = words.map(|word| resolve(&laravel("pgsql"), &[("tls", word)], root.path()).unwrap().tls().unwrap());
+    assert_eq!(modes, [Tls::Off, Tls::Preferred, Tls::Required, Tls::Verified, Tls::Verified]);
+    assert!(resolve(&laravel("pgsql"), &[("tls", "maybe")], root.path()).unwrap().tls().is_err());
+}
+
+#[test]
+fn laravels_and_nodes_names_of_postgresql_are_its_engine() {
+    let root = root("DB_DATABASE=shop\nDATABASE_URL=postgres://u:p%3A@db/app?sslmode=require\n");
+    for name in ["pgsql", "postgres", "postgresql"] {
+        assert_eq!(resolve(&laravel(name), &[], root.path()).unwrap().engine(), "postgresql");
+    }
+    let node = Connection { name: "main".to_owned(), engine: String::new(), parameters: vec![variable("url", ".env", "DATABASE_URL")] };
+    let resolved = resolve(&node, &[], root.path()).unwrap();
+    assert_eq!((resolved.engine(), resolved.get("password"), resolved.tls().unwrap()), ("postgresql", Some("p:"), Tls::Required));
+}

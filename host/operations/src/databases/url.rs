@@ -96,7 +96,8 @@ fn query_parameter(key: &str) -> Option<&'static str> {
         "username" | "user" => "user",
         "password" => "password",
         "database" => "database",
-        "sslca" | "ssl_ca" | "sslcert" => "tls_ca",
+        "sslmode" => "tls",
+        "sslca" | "ssl_ca" | "sslcert" | "sslrootcert" => "tls_ca",
         _ => return None,
     })
 }
@@ -160,7 +161,13 @@ mod tests {
 
     #[test]
     fn aliases_name_the_engine() {
-        assert!(text("postgres://h/x").contains("engine=postgresql"));
+        for scheme in ["postgres", "postgresql", "pgsql"] {
+            assert_eq!(
+                text(&format!("{scheme}://u:p@h:5433/x?schema=public&sslmode=verify-full&sslrootcert=/ca.pem")),
+                "database=x engine=postgresql host=h password=p port=5433 tls=verify-full tls_ca=/ca.pem user=u"
+            );
+        }
+        assert_eq!(text("postgresql://u@/x?host=/run/postgresql"), "database=x engine=postgresql host=/run/postgresql user=u");
         assert!(text("mysql2://h/x").contains("engine=mysql"));
         assert!(text("sqlite3:///x").contains("engine=sqlite"));
     }

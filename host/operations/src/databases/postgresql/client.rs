@@ -297,12 +297,13 @@ fn login(connection: &ResolvedConnection) -> Result<Vec<(&'static str, String)>,
         Tls::Off => "disable",
         Tls::Preferred => "prefer",
         Tls::Required => "require",
+        Tls::Verified if connection.get("tls") == Some("verify-ca") => "verify-ca",
         Tls::Verified => "verify-full",
     };
     let system = || SYSTEM_CERTIFICATES.into_iter().find(|path| Path::new(path).is_file()).map(str::to_owned);
     let authority = match connection.get("tls_ca") {
         Some(path) => Some(path.to_owned()),
-        None if mode == "verify-full" => system(),
+        None if mode.starts_with("verify-") => system(),
         None => None,
     };
     let user = connection.get("user").map(str::to_owned);

@@ -2,11 +2,12 @@
 
 mod erasing;
 mod rights;
+mod swaps;
 mod traps;
 mod types;
 
 use super::super::{
-    DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, Engine, ResolvedConnection, RestoreOutcome, RestoreTarget, engine,
+    DatabaseError, DumpForm, DumpOptions, DumpReport, Engine, ResolvedConnection, RestoreOutcome, RestoreTarget, engine,
 };
 use havun_model::{Cancel, Connection, DatabaseRecord};
 use havun_tests::PostgreSql;
