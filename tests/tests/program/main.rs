@@ -10,6 +10,7 @@ mod files;
 mod holds;
 mod hostile;
 mod laravel;
+mod laravel_postgresql;
 mod nodejs;
 mod package;
 mod quiesce;

@@ -161,6 +161,8 @@ pub(super) fn dump(
 ) -> Result<(Seen, Vec<String>), DatabaseError> {
     let mut command = clients.command("pg_dump", database)?;
     command.arg("--format=plain").arg(format!("--encoding={encoding}")).args(restrict_key(clients)).args(options);
+    // The one setting that changes rows (of `timestamptz`) and that pg_dump leaves to the server, the database or the role.
+    command.env("PGTZ", "UTC");
     let mut scan = Scan::new(DATABASE_COMPLETE);
     let ended = process::read(&mut command, cancel, |piece| {
         scan.feed(piece)?;

@@ -4,7 +4,7 @@ use super::{
     client::{Clients, setting},
     names::{key, quoted},
     scan::Objects,
-    settings::Settings,
+    settings::{SESSION, Settings},
 };
 use crate::databases::DatabaseError;
 use havun_model::Cancel;
@@ -55,6 +55,7 @@ fn script(server: u32) -> String {
         "BEGIN TRANSACTION READ ONLY ISOLATION LEVEL REPEATABLE READ;
 SELECT 'login', current_user, current_setting('server_encoding'), has_table_privilege('pg_authid', 'SELECT'),
   CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END;
+SELECT 'session', s, current_setting(s) FROM unnest(ARRAY['{}']) s;
 SELECT 'relation', n.nspname, c.relname, c.relkind, {of_class},
   CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'schema' WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'table' ELSE '' END,
   c.relkind IN ('r', 'p') AND row_security_active(c.oid), c.relrowsecurity, c.relpersistence
@@ -77,6 +78,7 @@ SELECT 'large object', l.oid FROM pg_largeobject_metadata l
   AND NOT pg_has_role(l.lomowner, 'USAGE') AND NOT EXISTS (SELECT 1 FROM aclexplode({grants}) a
   WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE'))) ORDER BY l.oid;
 COMMIT;",
+        SESSION.join("', '"),
         not_member("pg_trigger", "t.oid", "'e'"),
         not_member("pg_event_trigger", "t.oid", "'e'"),
     )
@@ -100,6 +102,7 @@ impl Inventory {
                 (self.user, self.encoding) = ((*user).to_owned(), (*encoding).to_owned());
                 (self.reads_passwords, self.position) = (*passwords == "t", (*position).to_owned());
             }
+            ["session", name, value] => self.settings.session.push(((*name).to_owned(), (*value).to_owned())),
             ["relation", schema, name, kind, own, denied, hidden, policed, persistence] => {
                 self.relation(schema, name, kind, *own == "t");
                 self.access(schema, name, kind, denied);

@@ -145,9 +145,12 @@ impl Job<'_> {
 
     fn into_scratch(&mut self, occupied: bool) -> Result<RestoreOutcome, DatabaseError> {
         let scratch = self.create_scratch()?;
+        let recorded = Settings::from_record(self.record);
+        self.apply(&scratch, recorded.session_statements(&scratch));
         let done = self.load_whole(&scratch, false).and_then(|outcome| {
-            let settings = self.present.clone().unwrap_or_else(|| Settings::from_record(self.record));
-            self.apply(&scratch, &settings);
+            let settings = self.present.clone().unwrap_or(recorded);
+            let reset = format!("ALTER DATABASE {} RESET ALL;", quoted(&scratch));
+            self.apply(&scratch, std::iter::once(reset).chain(settings.statements(&scratch, &self.standing.roles)).collect());
             Ok(RestoreOutcome { kept: self.swap(&scratch, occupied)?, database: self.database.clone(), ..outcome })
         });
         done.map_err(|error| self.undo(&scratch, error))
@@ -279,8 +282,8 @@ impl Job<'_> {
     }
 
     /// Gives `database` the settings that a dump does not hold; what this user may not set is said.
-    fn apply(&mut self, database: &str, settings: &Settings) {
-        for statement in settings.statements(database, &self.standing.roles) {
+    fn apply(&mut self, database: &str, statements: Vec<String>) {
+        for statement in statements {
             if let Err(error) = self.admin(&statement) {
                 let statement = statement.replace(&quoted(database), &quoted(&self.database));
                 self.warnings.push(format!("could not be set (an administrator may run it): {statement} ({error})"));

@@ -32,7 +32,13 @@ pub(super) struct Settings {
     /// `None` where nobody changed the default.
     grants: Option<Vec<Grant>>,
     configured: Vec<Configured>,
+    /// What held while the rows were written, of [`SESSION`].
+    pub session: Vec<(String, String)>,
 }
+
+/// Settings that decide how a value is written and read, or what a materialized view holds. `pg_dump` sets some of them for
+/// itself, and leaves none of them in the dump.
+pub(super) const SESSION: [&str; 6] = ["TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "lc_monetary", "bytea_output"];
 
 /// Grantee (empty for everybody), privilege, and whether it may be passed on.
 type Grant = (String, String, bool);
@@ -71,6 +77,7 @@ SELECT 'set', coalesce(r.rolname, ''), c FROM pg_db_role_setting s JOIN pg_datab
                         allows_connections: *connections == "t",
                         grants: (*granted == "t").then(Vec::new),
                         configured: Vec::new(),
+                        session: Vec::new(),
                     });
                 }
                 (["grant", grantee, privilege, option], Some(Self { grants: Some(grants), .. })) => {
@@ -98,6 +105,7 @@ SELECT 'set', coalesce(r.rolname, ''), c FROM pg_db_role_setting s JOIN pg_datab
             ("connection_limit", limit),
             ("grants", grants),
             ("set", set),
+            ("session", json(serde_json::to_string(&self.session))),
             ("roles", json(serde_json::to_string(roles))),
         ];
         all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value)).collect()
@@ -118,7 +126,14 @@ SELECT 'set', coalesce(r.rolname, ''), c FROM pg_db_role_setting s JOIN pg_datab
             connection_limit: text("connection_limit"),
             grants: record.settings.get("grants").and_then(|grants| serde_json::from_str(grants).ok()),
             configured: serde_json::from_str(&text("set")).unwrap_or_default(),
+            session: serde_json::from_str(&text("session")).unwrap_or_default(),
         }
+    }
+
+    /// What lets sessions in `database` read the rows as they were written.
+    pub(super) fn session_statements(&self, database: &str) -> Vec<String> {
+        let known = self.session.iter().filter(|(name, _)| SESSION.contains(&name.as_str()));
+        known.map(|(name, value)| format!("ALTER DATABASE {} SET {} TO {};", quoted(database), quoted(name), literal(value))).collect()
     }
 
     /// Roles that a record names: owners and grantees within the database, and of the database.
@@ -237,6 +252,7 @@ mod tests {
             connection_limit: "7".to_owned(),
             grants: Some(vec![(String::new(), "CONNECT".to_owned(), false), ("a \"b".to_owned(), "CREATE".to_owned(), true)]),
             configured: vec![("r".to_owned(), "work_mem=8MB".to_owned())],
+            session: vec![("TimeZone".to_owned(), "UTC".to_owned())],
             ..Settings::default()
         };
         let record = havun_model::DatabaseRecord {

@@ -175,3 +175,22 @@ fn a_database_whose_strings_take_backslashes_comes_back() {
     let outcome = restore(&*place.root(), &sql, &report.record, &place.target(None, false)).unwrap();
     assert_eq!((outcome.problems.len(), place.fingerprint("backslashes") == before), (0, true));
 }
+
+#[test]
+fn settings_of_the_database_or_the_user_do_not_change_how_rows_are_written() {
+    let place = place("zones");
+    place.admin("ALTER DATABASE zones SET timezone = 'Asia/Kolkata'; ALTER DATABASE zones SET bytea_output = escape; ALTER DATABASE zones SET datestyle = 'German';
+        ALTER DATABASE zones SET intervalstyle = iso_8601; ALTER DATABASE zones SET search_path = nowhere; ALTER DATABASE zones SET client_encoding = latin1;
+        ALTER DATABASE zones SET default_transaction_isolation = serializable; ALTER DATABASE zones SET extra_float_digits = -5; CREATE ROLE zones_user SUPERUSER LOGIN; ALTER ROLE zones_user SET timezone = 'America/New_York'");
+    place.sql("CREATE TABLE public.t AS SELECT '2026-03-29 01:30+00'::timestamptz AS z, '\\x00ff'::bytea AS b, interval '1 day 2 hours' AS i, 0.1::float8 + 0.2 AS f, 'é€'::text AS e;
+        CREATE MATERIALIZED VIEW public.days AS SELECT z::date AS day, z::text FROM public.t");
+    let day = place.sql("SELECT day::text || z FROM public.days");
+    let (sql, report) = dump(&*place.root(), &place.options()).unwrap();
+    assert!(sql == dump(&*place.connect(&[("user", "zones_user")]), &place.options()).unwrap().0);
+    assert!(String::from_utf8_lossy(&sql).contains("2026-03-29 01:30:00+00"));
+    let before = place.properties("zones");
+    place.admin("DROP DATABASE zones");
+    let outcome = restore(&*place.root(), &sql, &report.record, &place.target(None, false)).unwrap();
+    assert_eq!((outcome.problems, outcome.warnings), (Vec::<String>::new(), Vec::<String>::new()));
+    assert_eq!((place.properties("zones"), place.sql("SELECT day::text || z FROM public.days")), (before, day));
+}
