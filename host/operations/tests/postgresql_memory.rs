@@ -41,7 +41,12 @@ fn memory_does_not_grow_with_the_table() {
     // Long lines too: one row of 20 MB.
     server.sql("postgres", "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 30) AS b FROM generate_series(1, 1000) n");
     let folder = tempfile::tempdir().unwrap();
-    let overrides = [("host", server.socket().display().to_string()), ("port", server.port().to_string()), ("user", "postgres".to_owned()), ("database", "postgres".to_owned())];
+    let overrides = [
+        ("host", server.socket().display().to_string()),
+        ("port", server.port().to_string()),
+        ("user", "postgres".to_owned()),
+        ("database", "postgres".to_owned()),
+    ];
     let overrides: BTreeMap<_, _> = overrides.into_iter().map(|(name, value)| (name, value.into())).collect();
     let planned = Connection { name: "main".to_owned(), engine: "postgresql".to_owned(), parameters: Vec::new() };
     let engine = engine(ResolvedConnection::resolve(&planned, &overrides, folder.path()).unwrap()).unwrap();

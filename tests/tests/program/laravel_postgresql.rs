@@ -12,7 +12,10 @@ const PASSWORD: &str = "p#a'ss\"w\\o:r$d é";
 
 fn application(machine: &Machine, server: &PostgreSql) -> PathBuf {
     let root = machine.at("shop");
-    for folder in "app bootstrap/cache config database/migrations public routes storage/app/private storage/app/public storage/logs".split_whitespace() {
+    for folder in "app bootstrap/cache config database/migrations public routes storage/app/private storage/app/public \
+                   storage/framework/cache/data storage/framework/sessions storage/framework/testing storage/framework/views storage/logs"
+        .split_whitespace()
+    {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
     let write = |path: &str, text: &str| fs::write(root.join(path), text).unwrap();
@@ -38,7 +41,10 @@ fn application(machine: &Machine, server: &PostgreSql) -> PathBuf {
 /// Made by the application's own user, as its migrations would.
 fn fill(server: &PostgreSql) {
     let password = PASSWORD.replace('\'', "''");
-    server.sql("postgres", &format!("CREATE ROLE shop LOGIN CREATEDB PASSWORD '{password}'; CREATE DATABASE shop OWNER shop TEMPLATE template0"));
+    server.sql(
+        "postgres",
+        &format!("CREATE ROLE shop LOGIN CREATEDB PASSWORD '{password}'; CREATE DATABASE shop OWNER shop TEMPLATE template0"),
+    );
     server.sql("postgres", "ALTER DATABASE shop SET timezone = 'Europe/Amsterdam'; REVOKE CONNECT ON DATABASE shop FROM PUBLIC");
     server.sql(
         "shop",
@@ -65,12 +71,16 @@ fn fill(server: &PostgreSql) {
 /// What must be the same afterwards.
 fn state(server: &PostgreSql, database: &str) -> String {
     let rows = ["migrations", "users", "orders", "files", "paid", "totals"].map(|table| {
-        server.sql(database, &format!("SELECT '{table}', count(*), md5(string_agg(t::text, ',' ORDER BY t::text COLLATE \"C\")) FROM {table} t"))
+        server.sql(
+            database,
+            &format!("SELECT '{table}', count(*), md5(string_agg(t::text, ',' ORDER BY t::text COLLATE \"C\")) FROM {table} t"),
+        )
     });
     let more = server.sql(
         database,
         "SELECT sequencename, last_value FROM pg_sequences ORDER BY 1; SELECT oid, lo_get(oid) FROM pg_largeobject_metadata;
-         SELECT datcollate, datctype, pg_get_userbyid(datdba), datacl FROM pg_database WHERE datname = current_database(); SHOW timezone",
+         SELECT datcollate, datctype, pg_get_userbyid(datdba),
+         (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(datacl) a) FROM pg_database WHERE datname = current_database(); SHOW timezone",
     );
     let schema = server.client("pg_dump").args(["--schema-only", "--restrict-key=x", "-d", database]).output().unwrap();
     assert!(schema.status.success());

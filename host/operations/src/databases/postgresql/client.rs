@@ -24,8 +24,7 @@ const PASSWORD_FD: i32 = 3;
 /// The longest answer that is taken, in bytes.
 const LONGEST_ANSWER: usize = 512 << 20;
 /// The certificates that a machine trusts, where distributions put them.
-const SYSTEM_CERTIFICATES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
+const SYSTEM_CERTIFICATES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
 
 /// Major and minor number.
 pub(super) type Version = (u32, u32);
@@ -339,7 +338,8 @@ mod tests {
 
     #[test]
     fn only_patched_clients_know_restrict() {
-        for (version, known) in [((15, 13), false), ((15, 14), true), ((16, 9), false), ((17, 6), true), ((18, 0), true), ((12, 30), false)] {
+        for (version, known) in [((15, 13), false), ((15, 14), true), ((16, 9), false), ((17, 6), true), ((18, 0), true), ((12, 30), false)]
+        {
             let programs = Programs { folder: PathBuf::new(), version, text: String::new() };
             assert_eq!(programs.restricts(), known, "{version:?}");
         }

@@ -16,8 +16,7 @@ use std::{collections::BTreeSet, io::Write, time::Duration};
 
 /// The roles of the server.
 const GLOBALS: &str = "globals.sql";
-const FORMS: [DumpForm; 2] =
-    [DumpForm { extension: GLOBALS, restorable: false }, DumpForm { extension: "sql", restorable: true }];
+const FORMS: [DumpForm; 2] = [DumpForm { extension: GLOBALS, restorable: false }, DumpForm { extension: "sql", restorable: true }];
 /// In the place of the random key that would make each dump differ. It guards nothing here: a restore says its own.
 const RESTRICT_KEY: &str = "HavunBackup";
 

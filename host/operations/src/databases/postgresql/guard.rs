@@ -97,14 +97,8 @@ pub(super) struct Passed {
 
 impl<'a> Guard<'a> {
     pub(super) fn new(rules: Rules, out: &'a mut (dyn Write + Send)) -> Self {
-        let gate = Gate {
-            out,
-            rules,
-            tally: Tally::new(DATABASE_COMPLETE),
-            foreign_session: false,
-            left_out: BTreeMap::new(),
-            refused: None,
-        };
+        let gate =
+            Gate { out, rules, tally: Tally::new(DATABASE_COMPLETE), foreign_session: false, left_out: BTreeMap::new(), refused: None };
         Self { lexer: Lexer::new(), gate }
     }
 
@@ -178,14 +172,17 @@ impl Gate<'_> {
     fn judge(&mut self, text: &[u8]) -> Result<Verdict, String> {
         let tokens = Tokens::of(text);
         let first = tokens.word(0);
-        let elsewhere = |at: usize| ELSEWHERE.contains(&tokens.word(at)) && !(tokens.word(at) == "user" && tokens.word(at + 1) == "mapping");
+        let elsewhere =
+            |at: usize| ELSEWHERE.contains(&tokens.word(at)) && !(tokens.word(at) == "user" && tokens.word(at + 1) == "mapping");
         match first {
             "set" => return self.set(&tokens),
             "reset" if tokens.words(1, &["session", "authorization"]) => {
                 let foreign = std::mem::take(&mut self.foreign_session);
                 return Ok(if foreign { Verdict::LeaveOut } else { Verdict::Pass });
             }
-            "begin" | "commit" if tokens.0.len() == 2 => return Ok(if self.rules.one_transaction { Verdict::LeaveOut } else { Verdict::Pass }),
+            "begin" | "commit" if tokens.0.len() == 2 => {
+                return Ok(if self.rules.one_transaction { Verdict::LeaveOut } else { Verdict::Pass });
+            }
             _ if self.foreign_session => return Ok(Verdict::LeaveOut),
             "select" => tokens.check_call()?,
             // As the lexer looks for it: or psql and we would not agree on where the rows begin.
@@ -388,11 +385,16 @@ impl Tokens {
     /// `SELECT pg_catalog.setval('a', 1, true);` and the like.
     fn check_call(&self) -> Result<(), String> {
         let call = match self.0.as_slice() {
-            [_, Token::Word(schema), Token::Symbol(b'.'), Token::Word(name), Token::Symbol(b'('), arguments @ .., Token::Symbol(b')'), Token::Symbol(b';')]
-                if schema == "pg_catalog" =>
-            {
-                Some((name, arguments))
-            }
+            [
+                _,
+                Token::Word(schema),
+                Token::Symbol(b'.'),
+                Token::Word(name),
+                Token::Symbol(b'('),
+                arguments @ ..,
+                Token::Symbol(b')'),
+                Token::Symbol(b';'),
+            ] if schema == "pg_catalog" => Some((name, arguments)),
             _ => None,
         };
         let plain = |token: &Token| match token {
@@ -522,7 +524,13 @@ mod tests {
     }
 
     fn root() -> Rules {
-        Rules { superuser: true, user: "postgres".to_owned(), roles: ["postgres", "app"].map(str::to_owned).into(), server: 15, ..Rules::default() }
+        Rules {
+            superuser: true,
+            user: "postgres".to_owned(),
+            roles: ["postgres", "app"].map(str::to_owned).into(),
+            server: 15,
+            ..Rules::default()
+        }
     }
 
     #[test]
@@ -616,7 +624,10 @@ REFRESH MATERIALIZED VIEW public.m;
         let plain = Rules { superuser: false, user: "app".to_owned(), one_transaction: true, ..root() };
         let text = "ALTER TABLE a OWNER TO postgres;\nALTER TABLE b OWNER TO app;\nBEGIN;\nCOMMIT;\nSET SESSION AUTHORIZATION postgres;\nGRANT SELECT ON TABLE a TO app;\nRESET SESSION AUTHORIZATION;\nGRANT SELECT ON TABLE b TO app;\n";
         let (out, left_out) = passed(plain, text).unwrap();
-        assert_eq!(out.split("--").next().unwrap().split_whitespace().collect::<Vec<_>>().join(" "), "ALTER TABLE b OWNER TO app; GRANT SELECT ON TABLE b TO app;");
+        assert_eq!(
+            out.split("--").next().unwrap().split_whitespace().collect::<Vec<_>>().join(" "),
+            "ALTER TABLE b OWNER TO app; GRANT SELECT ON TABLE b TO app;"
+        );
         assert_eq!(left_out.len(), 2, "{left_out:?}");
     }
 }

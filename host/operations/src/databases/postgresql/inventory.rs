@@ -107,8 +107,11 @@ impl Inventory {
                 self.relation(schema, name, kind, *own == "t");
                 self.access(schema, name, kind, denied);
                 let key = key(schema, name);
-                let lists =
-                    [(&mut self.hidden_rows, *hidden == "t"), (&mut self.policed, *policed == "t"), (&mut self.unlogged, *persistence == "u")];
+                let lists = [
+                    (&mut self.hidden_rows, *hidden == "t"),
+                    (&mut self.policed, *policed == "t"),
+                    (&mut self.unlogged, *persistence == "u"),
+                ];
                 for (list, belongs) in lists {
                     if belongs {
                         list.push(key.clone());

@@ -473,7 +473,8 @@ mod tests {
     fn rows_are_counted_and_end_only_at_their_mark() {
         let text = "COPY a (b) FROM stdin;\n\\\\.\n\\.x\n\n\\N\t\\! y\n;\n\\.\nSELECT 1;COPY b  FROM stdin;\n\\.\n\n-- end";
         for step in [1, 2, 5, 1000] {
-            let expected = ["SCOPY a (b) FROM stdin;", "R\\\\.\n\\.x\n\n\\N\t\\! y\n;\n", "E5", "SSELECT 1;", "SCOPY b  FROM stdin;", "E0", "-- end"];
+            let expected =
+                ["SCOPY a (b) FROM stdin;", "R\\\\.\n\\.x\n\n\\N\t\\! y\n;\n", "E5", "SSELECT 1;", "SCOPY b  FROM stdin;", "E0", "-- end"];
             assert_eq!(pieces(text, step), expected, "by {step}");
         }
         assert_eq!(pieces("COPY a FROM stdin;\nx\n", 4).pop().unwrap(), "Oit ends within the rows of a table");

@@ -67,7 +67,16 @@ mod tests {
 
     #[test]
     fn keys_lead_back_to_their_table_and_never_meet() {
-        let names = [("public", "a"), ("a", "b"), ("public", "a.b"), ("a.b", "c"), ("a", "b.c"), ("public", "x\"y"), ("é", "ü \"."), ("public", "")];
+        let names = [
+            ("public", "a"),
+            ("a", "b"),
+            ("public", "a.b"),
+            ("a.b", "c"),
+            ("a", "b.c"),
+            ("public", "x\"y"),
+            ("é", "ü \"."),
+            ("public", ""),
+        ];
         let keys: std::collections::BTreeSet<String> = names.iter().map(|(schema, table)| key(schema, table)).collect();
         assert_eq!(keys.len(), names.len());
         for (schema, table) in names {

@@ -12,8 +12,14 @@ use havun_model::Cancel;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Settings whose value is a list of quoted names, which is stored as it would be written.
-const LISTS: [&str; 6] =
-    ["search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries", "shared_preload_libraries", "unix_socket_directories"];
+const LISTS: [&str; 6] = [
+    "search_path",
+    "temp_tablespaces",
+    "local_preload_libraries",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "unix_socket_directories",
+];
 
 /// Of one database.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -6,9 +6,7 @@ mod swaps;
 mod traps;
 mod types;
 
-use super::super::{
-    DatabaseError, DumpForm, DumpOptions, DumpReport, Engine, ResolvedConnection, RestoreOutcome, RestoreTarget, engine,
-};
+use super::super::{DatabaseError, DumpForm, DumpOptions, DumpReport, Engine, ResolvedConnection, RestoreOutcome, RestoreTarget, engine};
 use havun_model::{Cancel, Connection, DatabaseRecord};
 use havun_tests::PostgreSql;
 use std::{

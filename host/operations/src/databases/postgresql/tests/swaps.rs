@@ -26,7 +26,10 @@ fn what_was_there_before_is_kept_under_another_name_and_the_database_keeps_its_o
     assert_eq!(place.sql("SELECT count(*), sum(a), max(b) FROM t"), "1000|500500|row 999\n");
     assert_eq!((place.properties("swapped"), outcome.problems, outcome.warnings), (before, Vec::new(), Vec::new()));
     // The planner knows the tables.
-    assert_eq!(place.sql("SELECT reltuples FROM pg_class WHERE relname = 't'; SELECT count(*) > 0 FROM pg_stats WHERE tablename = 't'"), "1000\nt\n");
+    assert_eq!(
+        place.sql("SELECT reltuples FROM pg_class WHERE relname = 't'; SELECT count(*) > 0 FROM pg_stats WHERE tablename = 't'"),
+        "1000\nt\n"
+    );
 }
 
 #[test]
@@ -54,7 +57,11 @@ fn a_target_that_is_not_empty_is_refused_untouched_and_another_name_is_taken() {
     assert_eq!(place.server.sql("occupied_copy", "SELECT count(*) FROM t"), "1000\n");
     assert_eq!(place.sql("SELECT count(*) FROM t"), "1\n");
     // Whatever is not a table is something too.
-    for (n, object) in ["SELECT lo_create(1)", "CREATE SCHEMA s", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE EXTENSION citext"].iter().enumerate() {
+    for (n, object) in
+        ["SELECT lo_create(1)", "CREATE SCHEMA s", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE EXTENSION citext"]
+            .iter()
+            .enumerate()
+    {
         let name = format!("occupied_{n}");
         place.admin(&format!("CREATE DATABASE {name} TEMPLATE template0"));
         place.server.sql(&name, object);
@@ -178,5 +185,10 @@ fn a_hostile_dump_touches_nothing_outside() {
         }
     }
     assert_eq!(place.databases(), ["hostile"]);
-    assert_eq!(place.admin("SELECT count(*) FROM pg_class WHERE relname = 'hostile_was_here'; SELECT count(*) FROM pg_roles WHERE rolname = 'hostile_role'"), "0\n0\n");
+    assert_eq!(
+        place.admin(
+            "SELECT count(*) FROM pg_class WHERE relname = 'hostile_was_here'; SELECT count(*) FROM pg_roles WHERE rolname = 'hostile_role'"
+        ),
+        "0\n0\n"
+    );
 }

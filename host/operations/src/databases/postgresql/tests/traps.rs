@@ -58,9 +58,11 @@ fn children_that_show(secret: &[u8]) -> usize {
 #[test]
 fn a_table_with_row_level_security_is_an_error_with_the_statement_that_helps() {
     let place = place("rls");
-    place.sql("CREATE TABLE secrets(owner name, a integer); INSERT INTO secrets VALUES ('x', 1), ('y', 2);
+    place.sql(
+        "CREATE TABLE secrets(owner name, a integer); INSERT INTO secrets VALUES ('x', 1), ('y', 2);
         ALTER TABLE secrets ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON secrets USING (owner = current_user);
-        CREATE ROLE rls_reader LOGIN; GRANT SELECT ON secrets TO rls_reader");
+        CREATE ROLE rls_reader LOGIN; GRANT SELECT ON secrets TO rls_reader",
+    );
     let reader = place.connect(&[("user", "rls_reader")]);
     let Err(DatabaseError::Privileges { user, lacking, grant }) = dump(&*reader, &place.options()) else { panic!("not refused") };
     assert_eq!((user.as_str(), grant.as_str()), ("\"rls_reader\"", "ALTER ROLE \"rls_reader\" BYPASSRLS;"));
@@ -72,10 +74,14 @@ fn a_table_with_row_level_security_is_an_error_with_the_statement_that_helps() {
 #[test]
 fn a_user_who_could_leave_something_out_is_refused_with_the_grants_to_run() {
     let place = place("rights_missing");
-    place.sql("CREATE SCHEMA \"in\"; CREATE TABLE \"in\".a(id serial); CREATE TABLE b(a integer); CREATE SEQUENCE lone; SELECT lo_create(77);
-        CREATE VIEW v AS SELECT * FROM b; CREATE ROLE limited LOGIN");
+    place.sql(
+        "CREATE SCHEMA \"in\"; CREATE TABLE \"in\".a(id serial); CREATE TABLE b(a integer); CREATE SEQUENCE lone; SELECT lo_create(77);
+        CREATE VIEW v AS SELECT * FROM b; CREATE ROLE limited LOGIN",
+    );
     let limited = place.connect(&[("user", "limited")]);
-    let Err(DatabaseError::Privileges { lacking, grant, .. }) = limited.preflight(&Cancel::default()).map(|_| ()) else { panic!("not refused") };
+    let Err(DatabaseError::Privileges { lacking, grant, .. }) = limited.preflight(&Cancel::default()).map(|_| ()) else {
+        panic!("not refused")
+    };
     for part in ["\"in\".\"a\"", "\"in\".\"a_id_seq\"", "\"public\".\"lone\"", "1 large objects"] {
         assert!(lacking.contains(part), "{part}: {lacking}");
     }
@@ -153,7 +159,10 @@ fn a_dump_that_dies_half_way_is_no_dump() {
 fn a_server_that_is_away_and_a_database_that_is_gone_are_told_apart() {
     let place = place("gone");
     let error = dump(&*place.connect(&[("database", "gone_too")]), &place.options()).unwrap_err();
-    assert_eq!(error.to_string(), format!("there is no PostgreSQL database `gone_too` at {}:{}", place.server.socket().display(), place.server.port()));
+    assert_eq!(
+        error.to_string(),
+        format!("there is no PostgreSQL database `gone_too` at {}:{}", place.server.socket().display(), place.server.port())
+    );
     let error = dump(&*place.connect(&[("socket", ""), ("host", "127.0.0.1"), ("port", "1")]), &place.options()).unwrap_err();
     assert!(matches!(&error, DatabaseError::Connect { database, .. } if database.contains("127.0.0.1:1")), "{error}");
     let port = place.server.port().to_string();
@@ -166,8 +175,10 @@ fn a_server_that_is_away_and_a_database_that_is_gone_are_told_apart() {
 fn a_database_whose_strings_take_backslashes_comes_back() {
     let place = place("backslashes");
     place.admin("ALTER DATABASE backslashes SET standard_conforming_strings = off");
-    place.sql(r"CREATE TABLE t(a text DEFAULT 'x\\y'); INSERT INTO t VALUES ('a\\b'); CREATE VIEW v AS SELECT 'it\'s; \\! x'::text AS a;
-        COMMENT ON TABLE t IS 'c:\\d\';'; SELECT lo_from_bytea(9, '\\x5c27');");
+    place.sql(
+        r"CREATE TABLE t(a text DEFAULT 'x\\y'); INSERT INTO t VALUES ('a\\b'); CREATE VIEW v AS SELECT 'it\'s; \\! x'::text AS a;
+        COMMENT ON TABLE t IS 'c:\\d\';'; SELECT lo_from_bytea(9, '\\x5c27');",
+    );
     let before = place.fingerprint("backslashes");
     let (sql, report) = dump(&*place.root(), &place.options()).unwrap();
     assert!(String::from_utf8_lossy(&sql).contains("standard_conforming_strings = off"));

@@ -116,7 +116,9 @@ fn everything_comes_back_the_same_and_dumps_are_deterministic() {
 
 #[test]
 fn a_latin1_database_and_one_without_an_encoding_keep_every_byte() {
-    for (name, options) in [("latin", "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"), ("ascii", "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")] {
+    for (name, options) in
+        [("latin", "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"), ("ascii", "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")]
+    {
         let place = place_with(name, options);
         // As the bytes 0xE9 and 0x80 to 0x9F, which UTF-8 has not.
         place.sql("SET client_encoding = SQL_ASCII; CREATE TABLE t(a text); INSERT INTO t SELECT convert_from(decode('e9809f', 'hex'), getdatabaseencoding())");
@@ -141,18 +143,26 @@ fn a_database_with_a_locale_of_its_own_gets_it_back() {
     place.admin("DROP DATABASE locale");
     restore(&*place.root(), &sql, &report.record, &place.target(None, false)).unwrap();
     assert_eq!(place.sql("SELECT string_agg(a, '' ORDER BY a) FROM t"), "aéz\n");
-    assert_eq!(place.admin("SELECT datlocprovider, daticulocale, datcollate, datctype FROM pg_database WHERE datname = 'locale'"), "i|nl-NL|C|C.UTF-8\n");
+    assert_eq!(
+        place.admin("SELECT datlocprovider, daticulocale, datcollate, datctype FROM pg_database WHERE datname = 'locale'"),
+        "i|nl-NL|C|C.UTF-8\n"
+    );
 }
 
 #[test]
 fn a_restored_database_answers_the_questions_of_a_strategy() {
     let place = place("questions");
-    place.sql("CREATE TABLE migrations(id serial, migration text); INSERT INTO migrations(migration) VALUES ('a'), (NULL), ('');
+    place.sql(
+        "CREATE TABLE migrations(id serial, migration text); INSERT INTO migrations(migration) VALUES ('a'), (NULL), ('');
         CREATE SCHEMA app; CREATE TABLE app.only_here(a integer); INSERT INTO app.only_here VALUES (1);
-        CREATE TABLE \"od.d\"(a integer)");
+        CREATE TABLE \"od.d\"(a integer)",
+    );
     let mut scratch = place.connect(&[("database", "postgres")]).open_scratch(Some("questions")).unwrap();
     assert_eq!(scratch.tables().unwrap(), ["\"od.d\"", "app.only_here", "migrations"]);
-    assert_eq!((scratch.count_rows("migrations"), scratch.count_rows("app.only_here"), scratch.count_rows("only_here")), (Ok(3), Ok(1), Ok(1)));
+    assert_eq!(
+        (scratch.count_rows("migrations"), scratch.count_rows("app.only_here"), scratch.count_rows("only_here")),
+        (Ok(3), Ok(1), Ok(1))
+    );
     assert_eq!(scratch.sample("migrations", "migration", 5).unwrap(), [Some("a".to_owned()), None, Some(String::new())]);
     for bad in ["nothing", "migrations; DROP TABLE migrations", "pg_catalog.pg_class"] {
         assert!(scratch.count_rows(bad).is_err(), "{bad}");
