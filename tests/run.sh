@@ -29,6 +29,9 @@ par2 par2
 jq jq
 python3 python3
 unshare util-linux
+faketime faketime
+openssl openssl
+xxd xxd
 setpriv util-linux
 mount mount
 mkfs.btrfs btrfs-progs

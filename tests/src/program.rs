@@ -88,6 +88,7 @@ pub struct Machine {
     folder: TempDir,
     projects: String,
     keys: String,
+    sections: String,
 }
 
 impl Machine {
@@ -107,7 +108,7 @@ impl Machine {
         write_private_file(&folder.path().join("escrow.agekey"), escrow.file_text("escrow key").as_bytes()).expect("a key file");
         let escrow = escrow.recipient();
         let keys = format!("[keys]\nidentity = {{ file = \"service.agekey\" }}\nescrow = [\"{escrow}\"]\n");
-        let machine = Self { folder, projects: String::new(), keys };
+        let machine = Self { folder, projects: String::new(), keys, sections: String::new() };
         machine.write_config();
         machine
     }
@@ -138,6 +139,15 @@ impl Machine {
         root
     }
 
+    /// Adds further TOML to the configuration: whole tables.
+    ///
+    /// # Panics
+    /// When the disk does not let it.
+    pub fn section(&mut self, toml: &str) {
+        self.sections += &format!("\n{toml}\n");
+        self.write_config();
+    }
+
     /// Replaces the service key by another one, as if the wrong one were installed.
     ///
     /// # Panics
@@ -151,8 +161,8 @@ impl Machine {
         let config = format!(
             "[host]\nname = \"TestHost\"\nstate_dir = \"state\"\ntimezone = \"Europe/Amsterdam\"\n\n{}\n\
              [stores.local]\ntier = \"hot\"\nkind = \"local\"\npath = \"local\"\n\n\
-             [stores.archive]\ntier = \"archive\"\nkind = \"local\"\npath = \"archive\"\n{}",
-            self.keys, self.projects
+             [stores.archive]\ntier = \"archive\"\nkind = \"local\"\npath = \"archive\"\n{}{}",
+            self.keys, self.sections, self.projects
         );
         fs::write(self.at("havun-backup.toml"), config).expect("a configuration");
     }

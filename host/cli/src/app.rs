@@ -86,6 +86,7 @@ fn execute(app: &App, command: &Command) -> Result<u8, CliError> {
         Command::Restore(args) => commands::restore::execute(app, args),
         Command::Recover(args) => commands::recover::execute(app, args),
         Command::Verify(args) => commands::verify::execute(app, args),
+        Command::Test(args) => commands::test::execute(app, args),
         Command::Export(args) => commands::export::execute(app, args),
         Command::Cleanup(args) => commands::cleanup::execute(app, args),
         Command::Archive(args) => commands::archive::execute(app, args),

@@ -19,7 +19,8 @@ Exit status:
     0  ok                    3  partial                      11  locked by another run
     1  failed                4  something needs attention    12  wrong key
     2  wrong command line    5  something stored is damaged  78  wrong configuration
-  130  interrupted          10  store unreachable or full; others fail too
+    6  a drill did not pass  10  store unreachable or full
+  130  interrupted; any other one is a failure too
 
 Configuration:
   --config FILE, else $HAVUN_BACKUP_CONFIG, ./havun-backup.toml, /etc/havun-backup/config.toml";
@@ -66,6 +67,7 @@ pub enum Command {
     Restore(commands::restore::RestoreArgs),
     Recover(commands::recover::RecoverArgs),
     Verify(commands::verify::VerifyArgs),
+    Test(commands::test::TestArgs),
     Export(commands::export::ExportArgs),
     Cleanup(commands::cleanup::CleanupArgs),
     Archive(commands::archive::ArchiveArgs),

@@ -2,6 +2,7 @@
 
 use havun_operations::{
     config::ConfigError,
+    drill::CheckError,
     error::{OperationError, causes, exit},
     init::InitError,
     recover::RecoverError,
@@ -23,6 +24,9 @@ pub enum CliError {
     /// `recover`.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// A certificate that does not hold.
+    #[error(transparent)]
+    Certificate(#[from] CheckError),
     /// What was asked for needs something that was not given.
     #[error("{message}")]
     Usage {
@@ -58,6 +62,8 @@ impl CliError {
             Self::Operation(error) => error.exit_status(),
             Self::Init(error) => error.exit_status(),
             Self::Recover(error) => error.exit_status(),
+            Self::Certificate(CheckError::Io { .. }) => exit::FAILED,
+            Self::Certificate(_) => exit::INTEGRITY,
             Self::Usage { .. } => exit::USAGE,
             Self::Declined { .. } | Self::Io { .. } | Self::Demo(_) => exit::FAILED,
         }
@@ -69,6 +75,7 @@ impl CliError {
             Self::Operation(error) => error.hint(),
             Self::Init(error) => error.hint(),
             Self::Recover(error) => error.hint(),
+            Self::Certificate(_) => Some("do not rely on it; the original is in the archive, beneath `audit/drills`".to_owned()),
             Self::Usage { hint, .. } => Some(hint.clone()),
             Self::Declined { .. } | Self::Io { .. } | Self::Demo(_) => None,
         }

@@ -67,6 +67,11 @@ impl fmt::Display for Term {
 }
 
 impl Term {
+    /// So many days.
+    pub const fn days(count: i16) -> Self {
+        Self { count, unit: TermUnit::Days }
+    }
+
     /// The moment up to which a snapshot taken at `taken_at` must be kept. A term in years runs from the end of
     /// the calendar year in `zone`: what was made on any day of 2026 with `7y` is kept through 2033.
     /// A moment that no calendar can hold is the end of time.

@@ -39,6 +39,8 @@ pub trait Observer: Send + Sync {
     fn advance(&self, _stage: &str, _files: u64, _bytes: u64) {}
     /// A project has ended.
     fn project_ends(&self, _run: &ProjectRun) {}
+    /// The drills of a project have ended.
+    fn drill_ends(&self, _drill: &crate::drill::ProjectDrill) {}
     /// A strategy says something; `level` is `trace` to `error`.
     fn strategy_says(&self, _project: &str, _level: &str, _message: &str) {}
 }

@@ -21,6 +21,8 @@ pub mod exit {
     pub const UNHEALTHY: u8 = 4;
     /// Something stored is damaged.
     pub const INTEGRITY: u8 = 5;
+    /// A drill did not pass.
+    pub const DRILL: u8 = 6;
     /// A store cannot be reached.
     pub const UNREACHABLE: u8 = 10;
     /// Another run holds the vault.
@@ -373,6 +375,16 @@ pub enum OperationError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A drill does not fit on a disk.
+    #[error("{needed} bytes are needed for a drill in {}, and {free} are free", path.display())]
+    NoScratchSpace {
+        /// The folder.
+        path: PathBuf,
+        /// Free bytes.
+        free: u64,
+        /// Bytes needed, as estimated.
+        needed: u64,
+    },
     /// The system refused something beside a store.
     #[error("{doing} `{}`", path.display())]
     Io {
@@ -472,6 +484,9 @@ impl OperationError {
                 format!(
                     "start the server, or correct the connection: [projects.{project}.databases.NAME] overrides what the strategy found"
                 )
+            }
+            Self::NoScratchSpace { .. } => {
+                "free some space, or name a larger place: `state_dir` in [host] for files, `scratch_dir` in [drill] for databases".to_owned()
             }
             Self::Secret { project, .. } => format!("correct the secret in [projects.{project}.databases.NAME]"),
             Self::StoreSecret { store, .. } => format!("correct the secret in [stores.{store}]"),

@@ -8,6 +8,7 @@ use crate::{
     audit::{LogRow, QueueRow},
     config::ProjectConfig,
     context::Context,
+    drill,
     error::{OperationError, exit, one_line},
     losses::{self, Losses},
     project, replication,
@@ -124,6 +125,7 @@ pub fn health(cx: &Context, options: &HealthOptions) -> Result<HealthReport, Ope
         let mut check = Check { cx, project, growth: storage::growth_per_day(cx, &project.name)?.unwrap_or(0), found: empty(project) };
         check.runs(&logs);
         check.left_behind();
+        check.drills()?;
         check.stores(&queue)?;
         alert(cx, &check.found);
         report.healthy &= check.found.problems.is_empty();
@@ -198,6 +200,32 @@ impl Check<'_> {
                 self.problem(None, what, "`havun-backup run` of any project undoes it", Vec::new());
             }
         }
+    }
+
+    /// Restores that are not proven are a promise only.
+    fn drills(&mut self) -> Result<(), OperationError> {
+        let state = drill::state(self.cx, self.project)?;
+        let hint = format!("`havun-backup test --project {}` drills now", self.project.name);
+        if let Some(row) = state.last.as_ref().filter(|row| row.status != "ok") {
+            let word = if row.status == "partial" { "incomplete" } else { "failed" };
+            let reason = row.message.lines().next().unwrap_or_default();
+            let snapshot: String = row.snapshot.as_deref().unwrap_or_default().chars().take(8).collect();
+            let what = format!("the last drill ({}, snapshot {snapshot}) {word}: {reason}", row.started_at);
+            self.problem(None, what, "`havun-backup logs` has all reasons, the certificate the whole of it", Vec::new());
+        }
+        match (state.overdue_since, state.passed_at) {
+            (Some(since), Some(passed)) => {
+                let what = format!("overdue for a drill since {since}: the last that passed was on {passed}, every {} is asked for", state.every);
+                self.problem(None, what, hint, Vec::new());
+            }
+            (Some(since), None) => {
+                let what = format!("overdue for a drill since {since}: no restore was ever proven, every {} is asked for", state.every);
+                self.problem(None, what, hint, Vec::new());
+            }
+            (None, None) => self.note(None, "no restore was proven yet: `havun-backup test` does".to_owned()),
+            (None, Some(_)) => {}
+        }
+        Ok(())
     }
 
     fn stores(&mut self, queue: &[QueueRow]) -> Result<(), OperationError> {

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     io::{self, Read, Write},
     os::{fd::AsFd, unix::process::ExitStatusExt},
+    path::PathBuf,
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     thread::JoinHandle,
 };
@@ -67,6 +68,13 @@ impl Ended {
 /// The program of a command, for messages.
 pub(crate) fn program(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
+}
+
+/// The first of `names` that is on the PATH or in one of `folders`.
+pub(crate) fn find_program(names: &[&str], folders: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all: Vec<PathBuf> = std::env::split_paths(&path).chain(folders.iter().map(PathBuf::from)).collect();
+    names.iter().flat_map(|name| all.iter().map(move |folder| folder.join(name))).find(|path| path.is_file())
 }
 
 /// A command with nothing of our environment but what finds programs and homes.

@@ -17,7 +17,9 @@ mod plan;
 mod report;
 mod select;
 
+pub(crate) use plan::beneath;
 pub use report::{FailedPath, RestoreOutcome, RestoreView, RestoredItem, StepView};
+pub(crate) use select::globs;
 
 use crate::{
     config::ProjectConfig,
@@ -96,6 +98,74 @@ impl PreparedRestore<'_> {
     /// [`OperationError::NothingRestorable`]. What could not be restored beside something that could is in the outcome.
     pub fn execute(self) -> Result<RestoreOutcome, OperationError> {
         execute::execute(self)
+    }
+
+    /// Takes databases out of the plan: a drill loads them itself.
+    pub(crate) fn leave_out_databases(&mut self) {
+        self.work.retain(|work| matches!(work, plan::Work::Git { .. }));
+        let databases = self.stored.snapshot.items.iter().filter(|(_, record)| record.kind == "database");
+        databases.for_each(|(name, _)| drop(self.selector.destinations.remove(name)));
+        self.view.steps.retain(|step| step.kind != "database");
+    }
+
+    /// Restores files and histories without a row in `restore_logs`: a drill has its own.
+    ///
+    /// # Errors
+    /// As [`Self::execute`]; what could not be restored is in the outcome.
+    pub(crate) fn rehearse_files(&self, run_id: &str) -> Result<RestoreOutcome, OperationError> {
+        execute::rehearse_files(self, run_id)
+    }
+
+    /// Erases again whoever was erased since: in the tree, and by `erase` in the databases that a drill has loaded.
+    pub(crate) fn rehearse_erasures(
+        &self,
+        outcome: &RestoreOutcome,
+        databases: &[&str],
+        erase: crate::erasures::Erase<'_>,
+    ) -> crate::erasures::ErasureOutcome {
+        erase::rehearse(self, outcome, databases, erase)
+    }
+
+    /// Takes the strategy's steps in the restored tree.
+    pub(crate) fn rehearse_steps(&self, outcome: &mut RestoreOutcome) {
+        execute::own_steps(self, outcome);
+    }
+
+    /// Where an entry of the manifest is restored to; `None` when it is not.
+    pub(crate) fn place_of(&self, entry: &havun_vault::Entry) -> Option<PathBuf> {
+        self.selector.destination(entry).map(|place| self.target.join(place))
+    }
+
+    /// The entry of the form of a dump that a restore reads.
+    ///
+    /// # Errors
+    /// One line: it is not there, or the manifest cannot be read.
+    pub(crate) fn dump_entry(&self, record: &havun_model::ItemRecord) -> Result<havun_vault::Entry, String> {
+        databases::dump_entry(self, record)
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    pub(crate) fn snapshot(&self) -> &havun_model::Snapshot {
+        &self.stored.snapshot
+    }
+
+    pub(crate) fn strategy(&self) -> Option<&Arc<dyn Strategy>> {
+        self.strategy.as_ref()
+    }
+
+    pub(crate) fn project(&self) -> &ProjectConfig {
+        self.project
+    }
+
+    pub(crate) fn project_name(&self) -> &havun_model::ProjectName {
+        &self.project.name
+    }
+
+    pub(crate) fn store_name(&self) -> &havun_model::StoreName {
+        &self.store.name
     }
 }
 

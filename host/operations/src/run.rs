@@ -64,6 +64,9 @@ pub fn run(cx: &Context, options: &RunOptions) -> Result<RunReport, OperationErr
     };
     let mut left_behind = if options.dry_run { Vec::new() } else { pause::undo_left_behind(cx) };
     left_behind.iter().for_each(|(_, text)| tracing::warn!("{text}"));
+    if !options.dry_run {
+        crate::drill::sweep(cx);
+    }
     for (place, project) in (1..).zip(&projects) {
         if cx.cancel.is_cancelled() {
             break;

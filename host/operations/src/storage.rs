@@ -64,6 +64,8 @@ pub struct ProjectStatus {
     pub growth_per_day: Option<u64>,
     /// Its stores, the primary first.
     pub stores: Vec<StoreUse>,
+    /// Whether its restores are proven.
+    pub drills: crate::drill::DrillSummary,
 }
 
 /// One store of one project.
@@ -156,6 +158,7 @@ pub fn status(cx: &Context, options: &StatusOptions) -> Result<StatusReport, Ope
             paused: project.paused,
             growth_per_day: looked.growth,
             stores: looked.stores,
+            drills: crate::drill::summary(cx, project)?,
         });
     }
     for space in spaces.values_mut() {

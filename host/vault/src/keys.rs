@@ -185,6 +185,14 @@ impl Identity {
 /// # Errors
 /// [`KeyError::NoRecipient`], [`KeyError::Wrap`].
 pub fn wrap(key: &SealKey, recipients: &[Recipient]) -> Result<Vec<u8>, KeyError> {
+    encrypt_for(key.expose(), recipients)
+}
+
+/// An age file of `bytes`, for one recipient at least: `age -d -i KEY` opens it.
+///
+/// # Errors
+/// [`KeyError::NoRecipient`], [`KeyError::Wrap`].
+pub fn encrypt_for(bytes: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, KeyError> {
     if recipients.is_empty() {
         return Err(KeyError::NoRecipient);
     }
@@ -193,7 +201,7 @@ pub fn wrap(key: &SealKey, recipients: &[Recipient]) -> Result<Vec<u8>, KeyError
     let encryptor = age::Encryptor::with_recipients(recipients).map_err(|e| failed(e.to_string()))?;
     let mut out = Vec::new();
     let mut writer = encryptor.wrap_output(&mut out).map_err(|e| failed(e.to_string()))?;
-    writer.write_all(key.expose()).and_then(|()| writer.finish().map(drop)).map_err(|e| failed(e.to_string()))?;
+    writer.write_all(bytes).and_then(|()| writer.finish().map(drop)).map_err(|e| failed(e.to_string()))?;
     Ok(out)
 }
 

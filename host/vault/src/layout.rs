@@ -11,6 +11,9 @@ pub const README: &str = "README.txt";
 /// SHA-256 sums of the two above, as `sha256sum` writes and checks them.
 pub const HEAD_SUMS: &str = "vault.sha256";
 
+/// The folder of the certificates of drills. Their names end in what they are, after the SHA-256.
+pub const DRILLS: &str = "audit/drills";
+
 /// The folder of the holds.
 pub const HOLDS: &str = "holds";
 /// The folder of the erasure register.
@@ -136,6 +139,11 @@ pub fn pack_of_parity(name: &str) -> Option<ObjectName> {
     (parse(&pack)?.1 == ObjectKind::Pack).then(|| ObjectName::new(pack).ok())?
 }
 
+/// `audit/drills/<UTC time>-<sha256>.<extension>`: one form of the certificate of a drill that began at `at`.
+pub fn drill_certificate(at: Timestamp, hash: &str, extension: &str) -> ObjectName {
+    name(format!("{DRILLS}/{}-{hash}.{extension}", at.strftime("%Y%m%dT%H%M%SZ")))
+}
+
 /// `epochs/<epoch>/index`.
 pub(crate) fn index_folder(epoch: &str) -> String {
     format!("epochs/{epoch}/index")
@@ -166,9 +174,12 @@ pub fn is_epoch(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// The 64 hex digits that end the last component of an object's name, if it claims to be a SHA-256.
+/// The 64 hex digits that end the last component of an object's name (of a certificate: that stand before its first
+/// full stop), if it claims to be a SHA-256.
 pub fn claimed_hash(name: &str) -> Option<&str> {
     let last = name.rsplit('/').next()?;
+    let is_certificate = name.strip_prefix(DRILLS).is_some_and(|rest| rest.starts_with('/'));
+    let last = if is_certificate { last.split('.').next()? } else { last };
     let hash = last.get(last.len().checked_sub(64)?..)?;
     let before_ok = last.len() == 64 || last.as_bytes().get(last.len() - 65) == Some(&b'-');
     (before_ok && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(hash)
@@ -210,6 +221,15 @@ mod tests {
         assert_eq!(parse(name.as_str()), Some(("", ObjectKind::Hold, id.to_hex().as_str())));
         let name = record(ObjectKind::Erasure, "2026-11-23T03:00:00Z".parse().unwrap(), &id.to_hex());
         assert_eq!(parse(name.as_str()), Some(("", ObjectKind::Erasure, id.to_hex().as_str())));
+    }
+
+    #[test]
+    fn a_certificate_claims_the_hash_before_its_extension() {
+        let hash = "ab".repeat(32);
+        let name = drill_certificate("2026-11-23T03:00:00Z".parse().unwrap(), &hash, "json.age");
+        assert_eq!(name.as_str(), format!("audit/drills/20261123T030000Z-{hash}.json.age"));
+        assert_eq!((claimed_hash(name.as_str()), parse(name.as_str())), (Some(hash.as_str()), None));
+        assert_eq!(claimed_hash(&format!("epochs/2026/parity/ab/{hash}.par2")), None);
     }
 
     #[test]

@@ -90,6 +90,13 @@ impl<'r> Application<'r> {
         laravel::env(&self.entries, name)?.text().map(str::to_owned)
     }
 
+    /// The table that Laravel keeps its migrations in.
+    pub fn migrations_table(&self) -> String {
+        let configured = self.config.get("migrations");
+        let named = configured.and_then(|value| self.plain(value).or_else(|| self.plain(value.get("table")?)));
+        named.unwrap_or_else(|| "migrations".to_owned())
+    }
+
     /// The connection that the application uses.
     pub fn default_connection(&self) -> String {
         let old = composer_locked(self.root, "laravel/framework")

@@ -1,10 +1,12 @@
 //! Laravel applications: what only the server has. Files, the database that `.env` names, uploads, and not what
 //! Composer, npm and the framework make anew.
 //!
-//! Read `settings`, `database` (with `php`), `files`, `restore`, `verify`.
+//! Read `settings`, `database` (with `php`), `files`, `restore`, `verify` (with `models`, `cipher`).
 
+mod cipher;
 mod database;
 mod files;
+mod models;
 mod php;
 mod restore;
 mod settings;

@@ -21,6 +21,8 @@ settings! {
         tables_with_rows: Vec<String>,
         /// Databases to back up: `main` (the application's own), names of `config/database.php`, or names listed under `[projects.NAME.databases]`; `main` and all listed ones when absent.
         connections: Option<Vec<String>>,
+        /// Columns (`table.column`) whose values the application encrypts, beyond those that its models say: a drill opens some of them with `APP_KEY`.
+        encrypted_columns: Vec<String>,
         /// The dotenv file that the application reads.
         env_file: String = ".env".to_owned(),
         /// What is erased again from a restored backup, of everybody in the erasure register: `{ table = "users", column = "email" }` deletes rows, with `clear = ["name"]` or `replace = { name = "erased" }` it empties columns of them; `{ files = "avatars/{subject}.png" }` removes files.

@@ -73,6 +73,27 @@ impl<'r> Project<'r> {
         LOCKS.iter().find(|(file, _)| self.root.is_file(file)).map(|(_, command)| *command)
     }
 
+    /// How the lock file differs from package.json: what `npm ci` and its like would refuse. Nothing for a lock file that
+    /// cannot be read here.
+    pub fn lock_differences(&self) -> Vec<String> {
+        let Some((file, _)) = LOCKS.iter().find(|(file, _)| self.root.is_file(file)) else { return Vec::new() };
+        let sections = ["dependencies", "devDependencies", "optionalDependencies"];
+        let wanted = sections.iter().filter_map(|section| self.package.get(section)?.as_object()).flatten();
+        let wanted: Vec<(&str, &str)> = wanted.filter_map(|(name, range)| Some((name.as_str(), range.as_str()?))).collect();
+        match *file {
+            "package-lock.json" | "npm-shrinkwrap.json" => match self.root.json(file) {
+                Some(lock) => npm_differences(&lock, &wanted),
+                None => vec![format!("{file} does not parse")],
+            },
+            "bun.lockb" => Vec::new(),
+            _ => {
+                let text = self.root.text(file).unwrap_or_default();
+                let missing = wanted.iter().filter(|(name, _)| !text.contains(name));
+                missing.map(|(name, _)| format!("{name} is not in {file}")).collect()
+            }
+        }
+    }
+
     /// What Prisma says of the database.
     pub fn prisma(&self) -> Option<Prisma> {
         let named = self.package.get("prisma").and_then(|prisma| prisma.get("schema")).and_then(Value::as_str);
@@ -89,6 +110,22 @@ impl<'r> Project<'r> {
         let url = from_schema.or_else(|| url_of(config.as_deref()?, "url"))?;
         Some(Prisma { url, folder })
     }
+}
+
+/// Since version 2 the lock file repeats what package.json asks for; version 1 only has what came of it.
+fn npm_differences(lock: &Value, wanted: &[(&str, &str)]) -> Vec<String> {
+    let Some(root) = lock.get("packages").map(|packages| packages.get("").unwrap_or(&Value::Null)) else {
+        let has = |name: &str| lock.get("dependencies").and_then(|all| all.get(name)).is_some();
+        return wanted.iter().filter(|(name, _)| !has(name)).map(|(name, _)| format!("{name} is not locked")).collect();
+    };
+    let sections = ["dependencies", "devDependencies", "optionalDependencies"];
+    let locked = |name: &str| sections.iter().find_map(|section| root.get(section)?.get(name)?.as_str());
+    let differs = |(name, range): &(&str, &str)| match locked(name) {
+        Some(known) if known == *range => None,
+        Some(known) => Some(format!("{name} is locked for {known}, package.json asks for {range}")),
+        None => Some(format!("{name} is not locked")),
+    };
+    wanted.iter().filter_map(differs).collect()
 }
 
 /// Where Prisma's database is.

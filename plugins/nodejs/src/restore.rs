@@ -45,9 +45,10 @@ pub fn after(cx: &Context<NodeSettings>, restored: &dyn Target) -> Vec<StepRepor
 pub fn checks(cx: &Context<NodeSettings>, restored: &dyn Tree, databases: &[&dyn Database]) -> Vec<Check> {
     let project = Project::read(restored, &cx.settings);
     let package = if project.has_package() { (Verdict::Pass, "parses") } else { (Verdict::Fail, "missing or damaged") };
-    let lock = match project.install_command() {
-        Some(command) => (Verdict::Pass, format!("there; `{command}` brings node_modules back")),
-        None => (Verdict::Warn, "there is none".to_owned()),
+    let lock = match (project.install_command(), project.lock_differences().as_slice()) {
+        (Some(command), []) => (Verdict::Pass, format!("matches package.json; `{command}` brings node_modules back")),
+        (Some(_), differences) => (Verdict::Fail, format!("does not match package.json: {}", differences.join("; "))),
+        (None, _) => (Verdict::Warn, "there is none".to_owned()),
     };
     let mut checks = vec![Check::new("package.json", package.0, package.1), Check::new("lock file", lock.0, lock.1)];
     checks.extend(project.unreadable.iter().map(|file| Check::new(file.clone(), Verdict::Fail, "cannot be read")));

@@ -8,7 +8,7 @@ const SQLITE: &str = "SQLite format 3\0and so on";
 fn app() -> FakeTree {
     FakeTree::new()
         .file("package.json", r#"{"dependencies":{"express":"5","lowdb":"7"},"scripts":{"build":"tsc"}}"#)
-        .file("package-lock.json", "{}")
+        .file("package-lock.json", r#"{"lockfileVersion":3,"packages":{"":{"dependencies":{"express":"5","lowdb":"7"}}}}"#)
         .file("tsconfig.json", "{ // comment\n}")
         .file("src/index.ts", "x")
         .file("dist/index.js", "x")

@@ -3,6 +3,7 @@
 
 mod archive;
 mod damage;
+mod drills;
 mod erasure;
 mod failures;
 mod far;

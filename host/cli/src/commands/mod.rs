@@ -19,4 +19,5 @@ pub mod run;
 pub mod scrub;
 pub mod status;
 pub mod store;
+pub mod test;
 pub mod verify;

@@ -22,7 +22,7 @@ pub struct StatusArgs {
     pub online: bool,
 }
 
-/// Report on the storage of every project, year by year
+/// Report on the storage of every project, year by year, and on its drills
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     #[command(flatten)]
@@ -43,6 +43,7 @@ pub fn execute_report(app: &App, args: &ReportArgs) -> Result<u8, CliError> {
     app.ui.line(format!("[{}] Storage of {}", cx.config.host.name, format::time(report.at, &cx.zone())));
     print(app.ui, &report, &cx.zone());
     app.ui.lines(years(&report));
+    app.ui.lines(drills(&report, &cx.zone()));
     app.ui.document(&report)?;
     Ok(report.exit_status())
 }
@@ -72,6 +73,23 @@ fn print(ui: Ui, report: &StatusReport, zone: &TimeZone) {
             ui.trouble(failure_text(failure, &format!("failed   {} in {}: ", project.project, store.store)));
         }
     }
+}
+
+/// What is proven, project by project.
+fn drills(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
+    let mut table = Table::new(&["project", "last drill", "result", "last passed", ""]);
+    let dash = || "-".to_owned();
+    for project in &report.projects {
+        let last = project.drills.last_at.as_deref().and_then(|at| at.parse().ok());
+        table.row([
+            project.project.to_string(),
+            last.map_or_else(|| "never".to_owned(), |at| format::time(at, zone)),
+            if project.drills.last_result.is_empty() { dash() } else { project.drills.last_result.clone() },
+            project.drills.passed_at.map_or_else(dash, |at| format::time(at, zone)),
+            project.drills.overdue_since.map_or_else(String::new, |since| format!("overdue since {}", format::date(since, zone))),
+        ]);
+    }
+    std::iter::once(String::new()).chain(table.lines(0)).collect()
 }
 
 fn rows(table: &mut Table, project: &ProjectStatus, zone: &TimeZone) {

@@ -5,6 +5,7 @@ use crate::commands::run::project_lines;
 use havun_model::ProjectName;
 use havun_operations::{
     context::Observer,
+    drill::ProjectDrill,
     run::{ProjectRun, RunOutcome},
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -109,6 +110,16 @@ impl Screen {
 }
 
 impl Observer for Screen {
+    fn drill_ends(&self, drill: &ProjectDrill) {
+        self.change(|state| *state = State::default());
+        let lines = crate::commands::test::project_lines(drill);
+        if crate::commands::test::is_good(drill) {
+            self.ui.lines(lines);
+        } else {
+            lines.iter().for_each(|line| self.ui.trouble(line));
+        }
+    }
+
     fn project_begins(&self, project: &ProjectName, place: usize, of: usize) {
         tracing::info!(%project, "begins ({place} of {of})");
         self.change(|state| *state = State { project: format!("[{place}/{of}] {project}"), ..State::default() });

@@ -291,6 +291,26 @@ impl AuditLog {
         rows.iter().map(read_row).collect::<Result<_, _>>().map_err(failed("read"))
     }
 
+    /// The newest rows of `test_logs` of this host about one project and one action, newest first.
+    ///
+    /// # Errors
+    /// [`AuditError::Database`].
+    pub fn tests(&self, project: &str, action: &str, limit: u32) -> Result<Vec<LogRow>, AuditError> {
+        let statement = sqlx::query(statements::LIST_TESTS).bind(project).bind(&self.host).bind(action).bind(i64::from(limit));
+        let rows = self.with(|runtime, connection| runtime.block_on(statement.fetch_all(connection))).map_err(failed("read"))?;
+        rows.iter().map(read_row).collect::<Result<_, _>>().map_err(failed("read"))
+    }
+
+    /// When the first run of a project that committed something began, as text.
+    ///
+    /// # Errors
+    /// [`AuditError::Database`].
+    pub fn first_commit(&self, project: &str) -> Result<Option<String>, AuditError> {
+        let statement = sqlx::query(statements::FIRST_COMMIT).bind(project).bind(&self.host);
+        let row = self.with(|runtime, connection| runtime.block_on(statement.fetch_one(connection))).map_err(failed("read"))?;
+        row.try_get(0).map_err(failed("read"))
+    }
+
     fn begin(&self, kind: LogKind, start: &LogStart) -> Result<LogId, AuditError> {
         let id = LogId { kind, id: new_id(start.started_at)?, started_at: start.started_at };
         let statement = sqlx::query(statements::insert(kind))

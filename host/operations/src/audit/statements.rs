@@ -67,6 +67,15 @@ macro_rules! list {
     };
 }
 
+/// Newest first; binds project, host, action and limit.
+pub(super) const LIST_TESTS: &str = concat!(
+    "SELECT 'test' AS kind, ",
+    columns!(),
+    " FROM test_logs WHERE project = ? AND host = ? AND action = ? ORDER BY started_at DESC, id DESC LIMIT ?"
+);
+/// Binds project and host; one row, NULL where there was none.
+pub(super) const FIRST_COMMIT: &str = "SELECT MIN(started_at) FROM backup_logs WHERE project = ? AND host = ? AND action = 'run' \
+                                       AND snapshot IS NOT NULL";
 /// Newest first; binds the limit.
 pub(super) const LIST_ALL: &str = list!("");
 /// Newest first; binds the project three times, then the limit.

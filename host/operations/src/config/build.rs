@@ -5,8 +5,8 @@ use super::{
     check::{Checker, port, whole},
     secret::Secret,
     types::{
-        Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, QuiesceConfig,
-        Retention, S3Store, SftpStore, Slack, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
+        Audit, Config, DatabaseConfig, Drill, DrillChoice, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig,
+        ProjectDrill, QuiesceConfig, Retention, S3Store, SftpStore, Slack, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
     },
 };
 use havun_model::{ProjectName, StoreName, retention::Term};
@@ -27,6 +27,12 @@ pub const BUILT_IN_STRATEGIES: &[&str] = &["files", "laravel", "laravel-package"
 const STATE_DIR: &str = "/var/lib/havun-backup";
 /// Every stored byte is read once in this time, unless the store says otherwise.
 const SCRUB: &str = "90d";
+/// A project that was not drilled within this time is overdue.
+const EVERY: Term = Term::days(90);
+/// Where scratch servers keep their data: everybody may reach it, and it is on a disk.
+const SCRATCH_DIR: &str = "/var/tmp";
+/// Who has no files on a machine.
+const SCRATCH_USER: &str = "nobody";
 /// Connections to a store over the network, unless it says otherwise.
 const CONNECTIONS: usize = 4;
 
@@ -45,6 +51,7 @@ pub(super) fn build(document: &DeTable<'_>, path: &Path, checker: &mut Checker<'
         keys: keys(&root.section("keys")),
         stores: stores.into_iter().map(|(store, _)| (store.name.clone(), store)).collect(),
         notify: notify(&root.section("notify")),
+        drill: drill(&root.section("drill"), checker),
         host,
         plugins,
         projects,
@@ -269,6 +276,42 @@ fn notify(section: &Section<'_>) -> Notify {
     Notify { email, slack: slack.secret("webhook").map(|webhook| Slack { webhook }) }
 }
 
+fn drill(section: &Section<'_>, checker: &mut Checker<'_>) -> Drill {
+    for (name, at, _) in section.named("databases") {
+        if !super::shape::ENGINES.contains(&name) {
+            checker.report(at, format!("[drill.databases.{name}]: `{name}` is no engine: there are {}", super::shape::ENGINES.join(", ")));
+        }
+    }
+    let given = choices(section);
+    Drill {
+        every: section.term("every").unwrap_or(EVERY),
+        choose: if given.is_empty() { vec![DrillChoice::Newest, DrillChoice::Random] } else { given },
+        store: drill_store(section),
+        scratch_dir: section.path("scratch_dir").unwrap_or_else(|| PathBuf::from(SCRATCH_DIR)),
+        user: section.text("user").unwrap_or_else(|| SCRATCH_USER.to_owned()),
+        accept_unproven: section.texts("accept_unproven"),
+        databases: section.named("databases").map(|(name, _, table)| (name.to_owned(), database(name, &table))).collect(),
+    }
+}
+
+fn project_drill(section: &Section<'_>) -> ProjectDrill {
+    ProjectDrill {
+        every: section.term("every"),
+        choose: choices(section),
+        store: drill_store(section),
+        known_bad: section.texts("known_bad"),
+    }
+}
+
+fn choices(section: &Section<'_>) -> Vec<DrillChoice> {
+    let choice = |word: String| DrillChoice::ALL.into_iter().find(|choice| choice.word() == word);
+    section.texts("choose").into_iter().filter_map(choice).collect()
+}
+
+fn drill_store(section: &Section<'_>) -> Option<StoreName> {
+    section.str("store").filter(|name| *name != "any").and_then(|name| StoreName::new(name).ok())
+}
+
 fn plugin(name: &str, at: usize, section: &Section<'_>, checker: &mut Checker<'_>) -> PluginConfig {
     if BUILT_IN_STRATEGIES.contains(&name) {
         checker.report(at, format!("`{name}` is a built-in strategy: give the plugin another name"));
@@ -313,6 +356,9 @@ fn project(
             explicit_hot: retention.get("hot").is_some(),
             explicit_archive: retention.get("archive").is_some(),
         },
+        rto: section.str("rto").and_then(|text| text.parse().ok()),
+        rpo: section.str("rpo").and_then(|text| text.parse().ok()),
+        drill: project_drill(&section.section("drill")),
         databases,
         quiesce: section.get("quiesce").and_then(|value| quiesce(value.span().start, &section.section("quiesce"), checker)),
         snapshot: snapshot(&section.section("snapshot")),

@@ -1,8 +1,8 @@
 //! A document against its shape: every error of the file in one pass, each with line and column.
 
 use super::{
-    Rate,
-    shape::{Key, Kind, Rule, Shape},
+    DrillChoice, Objective, Rate,
+    shape::{ENGINES, Key, Kind, Rule, Shape},
 };
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
 use jiff::tz::TimeZone;
@@ -201,6 +201,10 @@ impl<'t> Checker<'t> {
                 format!("`{text}` is not a host key: use `hetzner`, `SHA256:…` or `ssh-ed25519 AAAA…` (`ssh-keyscan HOST` prints it)")
             }),
             Rule::StoreName => self.store_error(text),
+            Rule::AnyStore => (text != "any").then(|| self.store_error(text)).flatten(),
+            Rule::Objective => text.parse::<Objective>().err().map(|e| e.to_string()),
+            Rule::DrillChoice => not_among(text, DrillChoice::ALL.map(DrillChoice::word).as_slice()),
+            Rule::Engine => not_among(text, ENGINES),
             Rule::Digest => text.parse::<Digest>().err().map(|e| e.to_string()),
             Rule::Address => (!is_address(text)).then(|| format!("`{text}` is not a mail address")),
             Rule::Rate => text.parse::<Rate>().err().map(|e| e.to_string()),
@@ -317,6 +321,10 @@ fn check_name(section: &str, name: &str) -> Result<(), String> {
         _ => None,
     };
     error.map_or(Ok(()), Err)
+}
+
+fn not_among(text: &str, words: &[&str]) -> Option<String> {
+    (!words.contains(&text)).then(|| format!("`{text}` is none of {}{}", one_of(words), did_you_mean(text, words.iter().copied())))
 }
 
 fn recipient_error(text: &str) -> Option<String> {

@@ -9,6 +9,7 @@
 mod build;
 mod check;
 mod locate;
+mod objective;
 mod portable;
 mod rate;
 mod schema;
@@ -22,12 +23,13 @@ mod types;
 pub use build::BUILT_IN_STRATEGIES;
 pub use check::Problem;
 pub use locate::{CONFIG_VARIABLE, ConfigError, LOCAL_CONFIG, SYSTEM_CONFIG, locate};
+pub use objective::{Objective, ObjectiveError};
 pub use portable::portable;
 pub use rate::{Rate, RateError};
 pub use schema::schema;
 pub use secret::{Secret, SecretError};
 pub use show::{Shown, show};
 pub use types::{
-    Audit, Config, DatabaseConfig, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig, QuiesceConfig, Retention,
-    S3Store, SPOOL, SftpStore, Slack, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
+    Audit, Config, DatabaseConfig, Drill, DrillChoice, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig,
+    ProjectDrill, QuiesceConfig, Retention, S3Store, SPOOL, SftpStore, Slack, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
 };

@@ -73,7 +73,9 @@ fn text(rule: Rule) -> Value {
         Rule::HostKey => "^(hetzner$|SHA256:|ssh-|ecdsa-)",
         Rule::Volume => "^[A-Za-z0-9_.+:/-]+$",
         Rule::VolumeSize => "^[1-9][0-9]*([MGT]|%ORIGIN|%FREE|%VG)$",
-        Rule::Schedule | Rule::TimeZone | Rule::User => ".",
+        Rule::Objective => "^[1-9][0-9]{0,5}(min|h|d)$",
+        Rule::DrillChoice => "^(newest|oldest|random)$",
+        Rule::Schedule | Rule::TimeZone | Rule::User | Rule::AnyStore | Rule::Engine => ".",
     };
     json!({ "type": "string", "pattern": pattern })
 }

@@ -69,6 +69,14 @@ pub(super) enum Rule {
     Volume,
     /// `5G`, `10%ORIGIN`.
     VolumeSize,
+    /// `4h`.
+    Objective,
+    /// `newest`, `oldest`, `random`.
+    DrillChoice,
+    /// Name of a store, or `any`.
+    AnyStore,
+    /// Name of a database engine.
+    Engine,
 }
 
 /// One key.
@@ -114,6 +122,7 @@ pub(super) static ROOT: Shape = Shape {
         optional("keys", Kind::Section(&KEYS), "Who can open the vaults."),
         optional("stores", Kind::Kinds(STORE_KINDS), "Places that backups go to, by name."),
         optional("notify", Kind::Section(&NOTIFY), "Who is told."),
+        optional("drill", Kind::Section(&DRILL), "How restores are proven."),
         optional("plugins", Kind::Named(&PLUGIN), "Strategies that are not built in, by name."),
         optional("projects", Kind::Named(&PROJECT), "What is backed up, by name."),
     ],
@@ -228,6 +237,45 @@ static EMAIL: Shape = Shape {
 static SLACK: Shape =
     Shape { doc: "Slack.", keys: &[required("webhook", Kind::Secret, "URL of an incoming webhook: whoever has it can post.")] };
 
+static DRILL: Shape = Shape {
+    doc: "How restores are proven: `havun-backup test`.",
+    keys: &[
+        optional("every", Kind::Checked(Rule::Term), "A project that was not drilled within this time is overdue; 90d unless said."),
+        optional(
+            "choose",
+            Kind::CheckedList(Rule::DrillChoice),
+            "Which snapshots: `newest`, `oldest`, `random` (another one); newest and random unless said.",
+        ),
+        optional("store", Kind::Checked(Rule::AnyStore), "From this store; `any`, the default, takes one after the other."),
+        optional(
+            "scratch_dir",
+            Kind::Path,
+            "Where scratch servers keep their data: a folder that their user can reach; /var/tmp unless said.",
+        ),
+        optional("user", Kind::Text, "As whom scratch servers run where this program runs as root; nobody unless said."),
+        optional(
+            "accept_unproven",
+            Kind::CheckedList(Rule::Engine),
+            "Engines whose dumps may stay unproven because this host has no server for them.",
+        ),
+        optional(
+            "databases",
+            Kind::Named(&DATABASE),
+            "Servers for scratch databases, by engine (`mariadb`, `mysql`, `postgresql`, …), in place of those that a drill starts itself. Never a production server.",
+        ),
+    ],
+};
+
+static PROJECT_DRILL: Shape = Shape {
+    doc: "What differs from [drill].",
+    keys: &[
+        optional("every", Kind::Checked(Rule::Term), "As `every` in [drill]."),
+        optional("choose", Kind::CheckedList(Rule::DrillChoice), "As `choose` in [drill]."),
+        optional("store", Kind::Checked(Rule::AnyStore), "As `store` in [drill]."),
+        optional("known_bad", Kind::Texts, "Globs, relative to the root, of files that may end early: they were uploaded like that."),
+    ],
+};
+
 static PLUGIN: Shape = Shape {
     doc: "A strategy that is not built in.",
     keys: &[
@@ -250,6 +298,9 @@ static PROJECT: Shape = Shape {
         optional("encryption", Kind::Bool, "true unless said."),
         optional("paused", Kind::Bool, "Left out of runs unless forced."),
         optional("retention", Kind::Section(&RETENTION), "How long it is kept."),
+        optional("rto", Kind::Checked(Rule::Objective), "How long a restore may take: `30min`, `4h`, `2d`. A drill that takes longer fails."),
+        optional("rpo", Kind::Checked(Rule::Objective), "How old the newest snapshot may be: `26h`. A drill that finds an older one fails."),
+        optional("drill", Kind::Section(&PROJECT_DRILL), "What differs from [drill]."),
         optional(
             "databases",
             Kind::Named(&DATABASE),

@@ -38,6 +38,7 @@ pub fn show(config: &Config, project: Option<&str>) -> Shown {
     });
     if project.is_none() {
         add(&mut all, "notify", notify(config));
+        add(&mut all, "drill", drill(config));
     }
     Shown { json: clean(all) }
 }
@@ -75,6 +76,19 @@ fn notify(config: &Config) -> Value {
     clean(json!({ "email": email, "slack": slack }))
 }
 
+fn drill(config: &Config) -> Value {
+    let d = &config.drill;
+    clean(json!({
+        "every": d.every.to_string(),
+        "choose": d.choose.iter().map(|choice| choice.word()).collect::<Vec<_>>(),
+        "store": d.store.as_ref().map_or("any", |name| name.as_str()),
+        "scratch_dir": d.scratch_dir,
+        "user": d.user,
+        "accept_unproven": d.accept_unproven,
+        "databases": d.databases.values().map(|server| (server.name.clone(), database(server))).collect::<Map<_, _>>(),
+    }))
+}
+
 fn one_project(p: &ProjectConfig) -> Value {
     clean(json!({
         "title": p.title,
@@ -91,6 +105,14 @@ fn one_project(p: &ProjectConfig) -> Value {
             "archive": p.retention.archive.to_string(),
             "archive_auto_delete": p.retention.archive_auto_delete,
         },
+        "rto": p.rto.map(|rto| rto.to_string()),
+        "rpo": p.rpo.map(|rpo| rpo.to_string()),
+        "drill": clean(json!({
+            "every": p.drill.every.map(|term| term.to_string()),
+            "choose": p.drill.choose.iter().map(|choice| choice.word()).collect::<Vec<_>>(),
+            "store": p.drill.store,
+            "known_bad": p.drill.known_bad,
+        })),
         "databases": p.databases.values().map(|d| (d.name.clone(), database(d))).collect::<Map<_, _>>(),
         "quiesce": p.quiesce.as_ref().map(quiesce),
         "snapshot": p.snapshot.as_ref().map(snapshot),

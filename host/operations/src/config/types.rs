@@ -1,6 +1,6 @@
 //! The configuration as values: checked, with defaults filled in and paths made absolute.
 
-use super::{Rate, Secret};
+use super::{Objective, Rate, Secret};
 use crate::schedule::Schedule;
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
 use jiff::tz::TimeZone;
@@ -21,6 +21,8 @@ pub struct Config {
     pub stores: BTreeMap<StoreName, StoreConfig>,
     /// `[notify]`.
     pub notify: Notify,
+    /// `[drill]`.
+    pub drill: Drill,
     /// `[plugins.NAME]`: strategies that are not built in.
     pub plugins: BTreeMap<String, PluginConfig>,
     /// `[projects.NAME]`.
@@ -266,6 +268,63 @@ pub struct Slack {
     pub webhook: Secret,
 }
 
+/// Which snapshot a drill restores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrillChoice {
+    /// The newest.
+    Newest,
+    /// The oldest that is still there.
+    Oldest,
+    /// Any other one.
+    Random,
+}
+
+impl DrillChoice {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Newest, Self::Oldest, Self::Random];
+
+    /// `newest`, `oldest` or `random`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
+            Self::Random => "random",
+        }
+    }
+}
+
+/// `[drill]`.
+#[derive(Debug, Clone)]
+pub struct Drill {
+    /// A project that was not drilled within this time is overdue.
+    pub every: Term,
+    /// Which snapshots, in this order.
+    pub choose: Vec<DrillChoice>,
+    /// From this store; from one after the other where there is none.
+    pub store: Option<StoreName>,
+    /// Where scratch servers keep their data: a folder that their user can reach.
+    pub scratch_dir: PathBuf,
+    /// As whom scratch servers run where this program runs as root.
+    pub user: String,
+    /// Engines whose dumps may stay unproven on this host because it has no server for them.
+    pub accept_unproven: Vec<String>,
+    /// `[drill.databases.ENGINE]`: servers for scratch databases, in place of those that a drill starts itself.
+    pub databases: BTreeMap<String, DatabaseConfig>,
+}
+
+/// `[projects.NAME.drill]`: what is given here stands in for `[drill]`.
+#[derive(Debug, Clone, Default)]
+pub struct ProjectDrill {
+    /// As [`Drill::every`].
+    pub every: Option<Term>,
+    /// As [`Drill::choose`]; empty where nothing is said.
+    pub choose: Vec<DrillChoice>,
+    /// As [`Drill::store`].
+    pub store: Option<StoreName>,
+    /// Globs of files that may end early: they did so when they were uploaded.
+    pub known_bad: Vec<String>,
+}
+
 /// `[plugins.NAME]`: a strategy that is not built in.
 #[derive(Debug, Clone)]
 pub struct PluginConfig {
@@ -329,6 +388,12 @@ pub struct ProjectConfig {
     pub paused: bool,
     /// `[projects.NAME.retention]`.
     pub retention: Retention,
+    /// How long a restore may take.
+    pub rto: Option<Objective>,
+    /// How old the newest snapshot may be.
+    pub rpo: Option<Objective>,
+    /// `[projects.NAME.drill]`.
+    pub drill: ProjectDrill,
     /// `[projects.NAME.databases.NAME]`.
     pub databases: BTreeMap<String, DatabaseConfig>,
     /// `[projects.NAME.quiesce]`.

@@ -110,6 +110,26 @@ impl ResolvedConnection {
         })
     }
 
+    /// Whether both lead to one server, as far as socket, host and port tell. Where one has a socket and the other a host of
+    /// this machine, the same server is assumed unless the port is another one than the engine's usual.
+    pub(crate) fn is_same_server(&self, other: &Self) -> bool {
+        let local = |c: &Self| matches!(c.get("host"), None | Some("localhost" | "127.0.0.1" | "::1" | "[::1]" | "0.0.0.0"));
+        let usual = match other.engine.as_str() {
+            "postgresql" => 5432,
+            "mongodb" => 27017,
+            "redis" => 6379,
+            _ => 3306,
+        };
+        let port = |c: &Self| c.port().ok().flatten().unwrap_or(usual);
+        let real = |text: &str| Path::new(text).canonicalize().unwrap_or_else(|_| PathBuf::from(text));
+        match (self.get("socket"), other.get("socket")) {
+            (Some(a), Some(b)) => real(a) == real(b),
+            (Some(_), None) => local(other) && port(other) == usual,
+            (None, Some(_)) => local(self) && port(self) == usual,
+            (None, None) => port(self) == port(other) && (local(self) && local(other) || self.get("host") == other.get("host")),
+        }
+    }
+
     /// The file of a file database: relative paths are relative to the root.
     pub(super) fn file(&self) -> Result<PathBuf, DatabaseError> {
         let text = self.get("path").map_or_else(|| self.require("database"), Ok)?;

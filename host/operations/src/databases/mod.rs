@@ -186,6 +186,20 @@ pub trait Engine: Send + Sync {
     ) -> Result<Vec<ErasedRows>, DatabaseError> {
         Err(DatabaseError::CannotErase { database: self.describe() })
     }
+
+    /// What tells the server from every other one, so far as it can be asked: two connections with the same answer lead to one
+    /// server, whatever way they take.
+    fn server_identity(&self) -> Option<String> {
+        None
+    }
+
+    /// Drops a database that [`Self::restore`] made under a name of its own; a missing one is fine.
+    ///
+    /// # Errors
+    /// When it is still there afterwards.
+    fn drop_scratch(&self, database: &str) -> Result<(), DatabaseError> {
+        Err(DatabaseError::NotDropped { database: database.to_owned() })
+    }
 }
 
 /// The engine of a connection.
@@ -443,6 +457,12 @@ pub enum DatabaseError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The engine drops no databases.
+    #[error("database `{database}` has to be dropped by hand")]
+    NotDropped {
+        /// The database.
+        database: String,
     },
     /// Stopped by the operator.
     #[error("stopped before the end")]

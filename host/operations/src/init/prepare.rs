@@ -9,6 +9,7 @@ use crate::{
     error::{OperationError, exit},
     project, remote,
     report::{Failure, SCHEMA_VERSION},
+    signing::NoteSigner,
     strategies,
 };
 use havun_model::{DatabaseItem, ItemKind};
@@ -116,6 +117,7 @@ fn go_through(cx: &Context, missing: Missing) -> InitReport {
         let keys = cx.recipients().map(|_| (StepState::Ok, cx.config.keys.escrow.join(", ")));
         report.add("escrow", keys);
     }
+    report.add("signing key", signing_key(cx, missing));
     report.add("audit database", audit(cx, missing));
     for store in cx.config.stores.values() {
         cx.observer.step(&format!("testing store `{}`", store.name));
@@ -161,6 +163,17 @@ fn service_key(cx: &Context, missing: Missing) -> Result<(StepState, String), Op
     }
     let recipients = cx.identities()?.iter().map(|identity| identity.recipient().to_string()).collect::<Vec<_>>();
     Ok((state, format!("{secret}, {}", recipients.join(", "))))
+}
+
+/// The key that signs certificates of drills.
+fn signing_key(cx: &Context, missing: Missing) -> Result<(StepState, String), OperationError> {
+    let path = cx.config.host.state_dir.join("keys").join("signing.key");
+    let is_there = path.exists();
+    if missing == Missing::Tell && !is_there {
+        return Ok((StepState::Note, format!("{} is not there yet; `havun-backup init` makes it", path.display())));
+    }
+    let signer = NoteSigner::of_host(cx)?;
+    Ok((if is_there { StepState::Ok } else { StepState::Made }, signer.verifier().to_string()))
 }
 
 fn make_key(path: &Path, host: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

@@ -86,7 +86,7 @@ pub(super) fn restored(
 }
 
 /// The manifest entry of the form that a restore reads.
-fn dump_entry(prepared: &PreparedRestore<'_>, record: &ItemRecord) -> Result<Entry, String> {
+pub(super) fn dump_entry(prepared: &PreparedRestore<'_>, record: &ItemRecord) -> Result<Entry, String> {
     let path = record
         .paths
         .iter()

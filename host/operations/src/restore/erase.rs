@@ -3,7 +3,7 @@
 use super::{PreparedRestore, RestoreOutcome, databases, plan::Work};
 use crate::{
     databases::{RowRule, Subjects},
-    erasures::{self, Applied, ErasureOutcome},
+    erasures::{self, Applied, Erase, ErasureOutcome},
     error::one_line,
 };
 use havun_model::{Outcome, StoredItem};
@@ -14,7 +14,23 @@ pub(super) fn erase(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome) ->
     if let Err(error) = erasures::remember(prepared.cx, prepared.project, &prepared.register) {
         tracing::warn!(%error, project = %prepared.project.name, "erasures could not be written to the audit database");
     }
-    let items = restored(prepared, outcome);
+    with(prepared, outcome, restored(prepared, outcome), &|item, rules, subjects| in_database(prepared, outcome, item, rules, subjects))
+}
+
+/// Erases in what a drill has restored: `databases` are those that it has loaded itself, and `erase` goes there.
+pub(super) fn rehearse(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome, databases: &[&str], erase: Erase<'_>) -> ErasureOutcome {
+    let records = prepared.stored.snapshot.items.iter().filter(|(name, _)| databases.contains(&name.as_str()));
+    let loaded = records.map(|(name, record)| StoredItem {
+        name: name.clone(),
+        kind: record.kind.clone(),
+        complete: true,
+        bytes: record.bytes,
+        files: record.files,
+    });
+    with(prepared, outcome, restored(prepared, outcome).into_iter().chain(loaded).collect(), erase)
+}
+
+fn with(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome, items: Vec<StoredItem>, erase: Erase<'_>) -> ErasureOutcome {
     let job = erasures::Job {
         cx: prepared.cx,
         project: prepared.project,
@@ -24,7 +40,7 @@ pub(super) fn erase(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome) ->
         target: &prepared.target,
         taken_at: prepared.stored.snapshot.started_at,
     };
-    erasures::carry_out(&job, &prepared.register, &|item, rules, subjects| in_database(prepared, outcome, item, rules, subjects))
+    erasures::carry_out(&job, &prepared.register, erase)
 }
 
 /// What is there now, wholly or in part.

@@ -27,23 +27,7 @@ pub(super) fn execute(prepared: PreparedRestore<'_>) -> Result<RestoreOutcome, O
     start.stores = vec![prepared.store.name.to_string()];
     start.target = prepared.view.target.clone();
     let row = audit.begin_restore(&start).map_err(|e| OperationError::Audit(Box::new(e)))?;
-    let mut outcome = RestoreOutcome {
-        schema_version: SCHEMA_VERSION,
-        run_id,
-        plan: prepared.view.clone(),
-        outcome: Outcome::Failed,
-        started_at,
-        ended_at: started_at,
-        files: 0,
-        bytes: 0,
-        failed: Vec::new(),
-        items: Vec::new(),
-        steps: Vec::new(),
-        erasures: ErasureOutcome::default(),
-        checks: Vec::new(),
-        notes: Vec::new(),
-        interrupted: false,
-    };
+    let mut outcome = nothing_yet(&prepared, run_id);
     let result = carry_out(&prepared, &mut outcome);
     outcome.ended_at = cx.now();
     outcome.interrupted = matches!(result, Err(OperationError::Interrupted));
@@ -53,6 +37,40 @@ pub(super) fn execute(prepared: PreparedRestore<'_>) -> Result<RestoreOutcome, O
     };
     audit.end(row, &log_end(&outcome, result.as_ref().err())).map_err(|e| OperationError::Audit(Box::new(e)))?;
     result.map(|()| outcome)
+}
+
+fn nothing_yet(prepared: &PreparedRestore<'_>, run_id: String) -> RestoreOutcome {
+    let now = prepared.cx.now();
+    RestoreOutcome {
+        schema_version: SCHEMA_VERSION,
+        run_id,
+        plan: prepared.view.clone(),
+        outcome: Outcome::Failed,
+        started_at: now,
+        ended_at: now,
+        files: 0,
+        bytes: 0,
+        failed: Vec::new(),
+        items: Vec::new(),
+        steps: Vec::new(),
+        erasures: ErasureOutcome::default(),
+        checks: Vec::new(),
+        notes: Vec::new(),
+        interrupted: false,
+    }
+}
+
+/// Files and histories, for a drill.
+pub(super) fn rehearse_files(prepared: &PreparedRestore<'_>, run_id: &str) -> Result<RestoreOutcome, OperationError> {
+    let mut outcome = nothing_yet(prepared, run_id.to_owned());
+    files(prepared, &mut outcome)?;
+    for work in &prepared.work {
+        prepared.cx.check_cancelled()?;
+        if let Work::Git { item, folder } = work {
+            git(prepared, item, folder, &mut outcome)?;
+        }
+    }
+    Ok(outcome)
 }
 
 fn carry_out(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Result<(), OperationError> {
@@ -160,7 +178,7 @@ fn git(prepared: &PreparedRestore<'_>, item: &str, folder: &std::path::Path, out
 }
 
 /// The strategy's steps make sense only where its whole tree is there.
-fn own_steps(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) {
+pub(super) fn own_steps(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) {
     let Some(strategy) = prepared.strategy.as_ref().filter(|_| prepared.selector.is_unfiltered() && prepared.target.is_dir()) else {
         return;
     };

@@ -297,7 +297,7 @@ impl Planning<'_> {
 }
 
 /// A clean path that stays beneath the folder that it is joined to.
-pub(super) fn beneath(text: &str) -> Option<PathBuf> {
+pub(crate) fn beneath(text: &str) -> Option<PathBuf> {
     let mut clean = PathBuf::new();
     for part in Path::new(text).components() {
         match part {

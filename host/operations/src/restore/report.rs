@@ -5,7 +5,7 @@
 use crate::{erasures::ErasureOutcome, error::exit};
 use havun_model::{Check, Outcome, ProjectName, SnapshotId, StepReport, erasures::Erasure};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a restore will do: shown before anything is written, carried out as shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -110,7 +110,7 @@ impl RestoreOutcome {
 }
 
 /// Something that could not be restored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedPath {
     /// Path in the snapshot (`tree/…`, `databases/…`), or the item.
     pub path: String,

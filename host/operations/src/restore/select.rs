@@ -80,7 +80,7 @@ impl Selector {
 ///
 /// # Errors
 /// [`OperationError::BadPattern`].
-pub(super) fn globs(patterns: &[String]) -> Result<Option<GlobSet>, OperationError> {
+pub(crate) fn globs(patterns: &[String]) -> Result<Option<GlobSet>, OperationError> {
     if patterns.is_empty() {
         return Ok(None);
     }

@@ -102,6 +102,19 @@ impl Engine for Mysql {
     ) -> Result<Vec<ErasedRows>, DatabaseError> {
         erase::erase(self, database.unwrap_or(&self.database), rules, subjects, cancel)
     }
+
+    fn server_identity(&self) -> Option<String> {
+        let clients = Clients::find(&self.connection, &Cancel::default()).ok()?;
+        let sql = "SELECT CONCAT_WS('|', @@hostname, @@port, @@socket, @@datadir);";
+        let rows = clients.query(sql, &self.describe(), &Cancel::default()).ok()?;
+        rows.into_iter().flatten().next()
+    }
+
+    fn drop_scratch(&self, database: &str) -> Result<(), DatabaseError> {
+        let clients = Clients::find(&self.connection, &Cancel::default())?;
+        let sql = format!("DROP DATABASE IF EXISTS {};", client::quoted(database));
+        clients.query(&sql, &self.describe_database(database), &Cancel::default()).map(|_| ())
+    }
 }
 
 #[cfg(test)]

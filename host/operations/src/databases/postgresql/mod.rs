@@ -98,6 +98,21 @@ impl Engine for Postgresql {
     ) -> Result<Vec<ErasedRows>, DatabaseError> {
         erase::erase(self, database.unwrap_or(&self.database), rules, subjects, cancel)
     }
+
+    fn server_identity(&self) -> Option<String> {
+        let cancel = Cancel::default();
+        let clients = Clients::find(&self.connection, &self.database, &self.describe(), &cancel).ok()?;
+        let place = clients.maintenance(&cancel).ok()?;
+        let rows = clients.query(&place, "SELECT system_identifier FROM pg_control_system();", &cancel).ok()?;
+        rows.into_iter().flatten().next()
+    }
+
+    fn drop_scratch(&self, database: &str) -> Result<(), DatabaseError> {
+        let cancel = Cancel::default();
+        let clients = Clients::find(&self.connection, database, &self.describe_database(database), &cancel)?;
+        let place = clients.maintenance(&cancel)?;
+        clients.query(&place, &format!("DROP DATABASE IF EXISTS {};", names::quoted(database)), &cancel).map(|_| ())
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,104 @@
+//! Checking a certificate that somebody has: its signature, and a page against the note beside it.
+
+use super::{Certificate, DrillResult, certificate::FORMAT, keep::rendered};
+use crate::signing::{NoteError, Verifier};
+use serde::Serialize;
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// The longest certificate that is read.
+const LONGEST: u64 = 64 << 20;
+
+/// Why a certificate does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The system refused it.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The signature.
+    #[error("{} does not hold", path.display())]
+    Note {
+        /// The note.
+        path: PathBuf,
+        /// Why.
+        source: NoteError,
+    },
+    /// Not a certificate.
+    #[error("{} is signed, but is no certificate of a drill", path.display())]
+    NoCertificate {
+        /// The note.
+        path: PathBuf,
+    },
+    /// A page or JSON form that is not what was signed.
+    #[error("{} is not what {} says: it was changed, or belongs to another certificate", path.display(), note.display())]
+    Different {
+        /// The file.
+        path: PathBuf,
+        /// The note beside it.
+        note: PathBuf,
+    },
+}
+
+/// What a certificate that holds says. Shape of `havun-backup test --verify FILE --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct CertificateCheck {
+    /// [`crate::report::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The file that was asked for.
+    pub file: PathBuf,
+    /// Name of the key that signed it.
+    pub signed_by: String,
+    /// What it certifies.
+    pub result: DrillResult,
+    /// All of it.
+    pub certificate: Certificate,
+}
+
+/// Checks `file`: a note, or a JSON, Markdown or HTML form with its note beside it.
+///
+/// # Errors
+/// [`CheckError`] says what does not hold.
+pub fn check_certificate(file: &Path, key: &Verifier) -> Result<CertificateCheck, CheckError> {
+    let extension = file.extension().and_then(|text| text.to_str()).unwrap_or_default().to_owned();
+    let note_path = match extension.as_str() {
+        "json" | "md" | "html" => file.with_extension("note"),
+        _ => file.to_owned(),
+    };
+    let note = read(&note_path)?;
+    let text = key.open(&note).map_err(|source| CheckError::Note { path: note_path.clone(), source })?;
+    let certificate: Certificate = serde_json::from_str(text).ok().filter(|c: &Certificate| c.format == FORMAT).ok_or_else(|| {
+        CheckError::NoCertificate { path: note_path.clone() }
+    })?;
+    let signature = note.strip_prefix(text).and_then(|rest| rest.strip_prefix('\n')).unwrap_or_default();
+    let (markdown, html) = rendered(&certificate, text, signature);
+    let expected = match extension.as_str() {
+        "json" => Some(text.to_owned()),
+        "md" => Some(markdown),
+        "html" => Some(html),
+        _ => None,
+    };
+    if expected.is_some_and(|expected| read(file).map_or(true, |found| found != expected)) {
+        return Err(CheckError::Different { path: file.to_owned(), note: note_path });
+    }
+    Ok(CertificateCheck {
+        schema_version: crate::report::SCHEMA_VERSION,
+        file: file.to_owned(),
+        signed_by: key.name().to_owned(),
+        result: certificate.result,
+        certificate,
+    })
+}
+
+fn read(path: &Path) -> Result<String, CheckError> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    read.map(|_| text).map_err(|source| CheckError::Io { path: path.to_owned(), source })
+}

@@ -1,0 +1,288 @@
+//! Every database of a snapshot into a scratch database, compared with its record. Servers start when the first dump
+//! needs them, and serve all snapshots of one project's drill.
+
+use super::{certificate::CertifiedDatabase, folder::DrillFolder, foreign};
+use crate::{
+    context::Context,
+    databases::{self as engines, DatabaseError, DumpSource, Engine, ResolvedConnection, RestoreTarget, RowRule, Subjects},
+    erasures::Applied,
+    error::{OperationError, one_line},
+    restore::{PreparedRestore, beneath},
+    scratch_server::{Family, OsUser, ScratchError, ScratchServer},
+};
+use havun_model::{Cancel, Connection, DatabaseRecord, ItemRecord, Outcome, ScratchDatabase};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// Servers of one project's drill.
+pub(super) struct Servers<'a> {
+    cx: &'a Context,
+    running: BTreeMap<Family, ScratchServer>,
+    /// Those that cannot be had, so that nobody tries again, and whether that is only because they are not installed.
+    absent: BTreeMap<Family, (bool, String)>,
+}
+
+/// How a database's proof ended, when it did not go through.
+enum Unproven {
+    /// Something is wrong.
+    Failed(String),
+    /// This host cannot tell.
+    Skipped(String),
+    Cancelled,
+}
+
+impl From<String> for Unproven {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+/// A scratch database that holds a dump.
+struct Loaded {
+    engine: Box<dyn Engine>,
+    /// What the engine calls it; `None` for a file.
+    database: Option<String>,
+    /// It lies on a server of the configuration.
+    is_foreign: bool,
+}
+
+/// The proven databases of one snapshot, open for the strategy's questions.
+#[derive(Default)]
+pub(super) struct Proven {
+    pub certified: Vec<CertifiedDatabase>,
+    loaded: Vec<(String, Loaded)>,
+}
+
+impl Proven {
+    /// The items that are loaded.
+    pub fn items(&self) -> Vec<&str> {
+        self.loaded.iter().map(|(item, _)| item.as_str()).collect()
+    }
+
+    /// Erases in one of them.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn erase(&self, item: &str, rules: &[RowRule], subjects: &Subjects, cancel: &Cancel) -> Result<Applied, String> {
+        let Some((_, loaded)) = self.loaded.iter().find(|(name, _)| name == item) else { return Ok(Applied::Not) };
+        loaded.engine.erase(loaded.database.as_deref(), rules, subjects, cancel).map(Applied::Erased).map_err(|e| one_line(&e))
+    }
+
+    /// Read-only handles by item.
+    ///
+    /// # Errors
+    /// One line for each that cannot be opened.
+    pub fn open(&self) -> (Vec<(String, Box<dyn ScratchDatabase>)>, Vec<String>) {
+        let (mut open, mut errors) = (Vec::new(), Vec::new());
+        for (item, loaded) in &self.loaded {
+            match loaded.engine.open_scratch(loaded.database.as_deref()) {
+                Ok(database) => open.push((item.clone(), database)),
+                Err(error) => errors.push(format!("`{item}` cannot be opened for the checks: {}", one_line(&error))),
+            }
+        }
+        (open, errors)
+    }
+}
+
+/// What is restored, and where to.
+pub(super) struct Source<'a> {
+    pub prepared: &'a PreparedRestore<'a>,
+    pub tree: &'a Path,
+    /// A folder for files that have no place in the tree.
+    pub place: &'a Path,
+}
+
+impl<'a> Servers<'a> {
+    pub fn new(cx: &'a Context) -> Self {
+        Self { cx, running: BTreeMap::new(), absent: BTreeMap::new() }
+    }
+
+    /// Starts what the snapshot will need, so that the time for that is none of the restore's.
+    ///
+    /// # Errors
+    /// [`OperationError::Interrupted`].
+    pub fn warm_up<'r>(
+        &mut self,
+        records: impl Iterator<Item = &'r DatabaseRecord>,
+        folder: &DrillFolder,
+    ) -> Result<(), OperationError> {
+        for record in records {
+            if let Some(family) = Family::of(record).filter(|_| !self.cx.config.drill.databases.contains_key(&record.engine)) {
+                self.server(family, folder).map(|_| ()).or_else(|unproven| match unproven {
+                    Unproven::Cancelled => Err(OperationError::Interrupted),
+                    _ => Ok(()),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads every database of a snapshot.
+    ///
+    /// # Errors
+    /// [`OperationError::Interrupted`], [`OperationError::Io`]. What is wrong with a database is in its line.
+    pub fn prove(&mut self, source: &Source<'_>, folder: &mut DrillFolder, proven: &mut Proven) -> Result<(), OperationError> {
+        let items = &source.prepared.snapshot().items;
+        for (item, record) in items.iter().filter(|(_, record)| record.kind == "database") {
+            self.cx.check_cancelled()?;
+            self.cx.observer.step(&format!("loading database `{item}`"));
+            let mut line = CertifiedDatabase::of(item, record);
+            match self.one(source, item, record, folder, &mut line) {
+                Ok(loaded) => proven.loaded.push((item.clone(), loaded)),
+                Err(Unproven::Cancelled) => return Err(OperationError::Interrupted),
+                Err(Unproven::Failed(why)) => line.failed(why),
+                Err(Unproven::Skipped(why)) => line.skipped(why),
+            }
+            proven.certified.push(line);
+        }
+        Ok(())
+    }
+
+    /// Drops the scratch databases of one snapshot. On a server of our own that only saves space.
+    ///
+    /// # Errors
+    /// One line for each that stays on a server of the configuration; the next drill tries again.
+    pub fn forget(&mut self, proven: Proven, folder: &mut DrillFolder) -> Vec<String> {
+        let mut errors = Vec::new();
+        for (item, loaded) in proven.loaded {
+            let Some(database) = &loaded.database else { continue };
+            match loaded.engine.drop_scratch(database) {
+                Ok(()) if loaded.is_foreign => errors.extend(folder.forget_foreign(database).err().map(|e| one_line(&e))),
+                Err(error) if loaded.is_foreign => {
+                    errors.push(format!("the scratch database {database} of `{item}` is still there: {}", one_line(&error)))
+                }
+                _ => {}
+            }
+        }
+        errors
+    }
+
+    fn one(
+        &mut self,
+        source: &Source<'_>,
+        item: &str,
+        record: &ItemRecord,
+        folder: &mut DrillFolder,
+        line: &mut CertifiedDatabase,
+    ) -> Result<Loaded, Unproven> {
+        let database = record.database.as_ref().ok_or_else(|| format!("the snapshot holds no whole dump of it: {}", record.problems.join("; ")))?;
+        let loaded = match database.engine.as_str() {
+            "sqlite" => self.file(source, item, database, line)?,
+            engine if self.cx.config.drill.databases.contains_key(engine) => self.foreign(source, database, folder, line)?,
+            _ => self.own(database, folder, line)?,
+        };
+        self.load(source, record, database, &loaded, line).map_err(|unproven| match unproven {
+            // Whatever was made of it is dropped with its server; a foreign one by its record.
+            Unproven::Failed(why) if loaded.is_foreign => {
+                let left = loaded.database.as_ref().and_then(|name| loaded.engine.drop_scratch(name).err());
+                Unproven::Failed(left.map_or(why.clone(), |error| format!("{why}; and {}", one_line(&error))))
+            }
+            other => other,
+        })?;
+        Ok(loaded)
+    }
+
+    /// A SQLite file goes to its place in the tree, or beside the tree where it has none.
+    fn file(&self, source: &Source<'_>, item: &str, database: &DatabaseRecord, line: &mut CertifiedDatabase) -> Result<Loaded, Unproven> {
+        let inside = beneath(&database.database).filter(|path| !path.as_os_str().is_empty());
+        let path: PathBuf = inside.map_or_else(|| source.place.join(format!("{item}.sqlite")), |path| source.tree.join(path));
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| format!("cannot make {}: {e}", parent.display()))?;
+        }
+        let planned = Connection { name: "drill".to_owned(), engine: "sqlite".to_owned(), parameters: Vec::new() };
+        let overrides = engines::Overrides::from([("path", path.to_string_lossy().into_owned().into())]);
+        let connection = ResolvedConnection::resolve(&planned, &overrides, source.place).map_err(|e| one_line(&e))?;
+        line.scratch_server = format!("SQLite {}", rusqlite::version());
+        Ok(Loaded { engine: foreign::opened(connection)?, database: None, is_foreign: false })
+    }
+
+    fn own(&mut self, database: &DatabaseRecord, folder: &mut DrillFolder, line: &mut CertifiedDatabase) -> Result<Loaded, Unproven> {
+        let family = Family::of(database).ok_or_else(|| {
+            Unproven::Skipped(format!("this program starts no scratch server for `{}`; name one at [drill.databases.{}]", database.engine, database.engine))
+        })?;
+        let name = folder.database();
+        let server = self.server(family, folder)?;
+        line.scratch_server = server.version().to_owned();
+        let connection = server.connection(&database.engine, &name).map_err(|e| one_line(&e))?;
+        Ok(Loaded { engine: foreign::opened(connection)?, database: Some(name), is_foreign: false })
+    }
+
+    fn foreign(
+        &self,
+        source: &Source<'_>,
+        database: &DatabaseRecord,
+        folder: &mut DrillFolder,
+        line: &mut CertifiedDatabase,
+    ) -> Result<Loaded, Unproven> {
+        let name = folder.database();
+        let connection = foreign::connection(self.cx, &database.engine, &name).ok_or_else(|| "it is not configured".to_owned())??;
+        let again = foreign::connection(self.cx, &database.engine, &name).ok_or_else(|| "it is not configured".to_owned())??;
+        let engine = foreign::opened(again)?;
+        if let Some(recorded) = &database.connection {
+            foreign::refuse_production(source.prepared.project(), recorded, source.tree, &connection, &*engine)?;
+        }
+        line.scratch_server = format!("the server of [drill.databases.{}]", database.engine);
+        folder.note_foreign(&database.engine, &name).map_err(|e| one_line(&e))?;
+        Ok(Loaded { engine, database: Some(name), is_foreign: true })
+    }
+
+    fn server(&mut self, family: Family, folder: &DrillFolder) -> Result<&ScratchServer, Unproven> {
+        if !self.running.contains_key(&family) && !self.absent.contains_key(&family) {
+            self.cx.observer.step(&format!("starting a scratch {} server", family.title()));
+            match self.start(family, folder) {
+                Ok(server) => drop(self.running.insert(family, server)),
+                Err(error) if error.is_cancelled() => return Err(Unproven::Cancelled),
+                Err(error) => drop(self.absent.insert(family, (error.is_not_installed(), one_line(&error)))),
+            }
+        }
+        match (self.running.get(&family), self.absent.get(&family)) {
+            (Some(server), _) => Ok(server),
+            (None, Some((true, why))) => Err(Unproven::Skipped(why.clone())),
+            (None, absent) => Err(Unproven::Failed(absent.map(|(_, why)| why.clone()).unwrap_or_default())),
+        }
+    }
+
+    fn start(&self, family: Family, folder: &DrillFolder) -> Result<ScratchServer, ScratchError> {
+        let user = OsUser::resolve(&self.cx.config.drill.user)?;
+        ScratchServer::start(family, &folder.server(family.title()), &user, &self.cx.cancel)
+    }
+
+    fn load(
+        &self,
+        source: &Source<'_>,
+        record: &ItemRecord,
+        database: &DatabaseRecord,
+        loaded: &Loaded,
+        line: &mut CertifiedDatabase,
+    ) -> Result<(), Unproven> {
+        let prepared = source.prepared;
+        let entry = prepared.dump_entry(record)?;
+        let dump = |out: &mut (dyn Write + Send)| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            let mut contents = prepared.vault().contents(prepared.snapshot())?;
+            Ok(contents.write(&entry, out)?)
+        };
+        let dump: DumpSource<'_> = &dump;
+        let target = RestoreTarget {
+            database: loaded.database.clone(),
+            replace: false,
+            safety_dir: source.place.to_owned(),
+            owner: None,
+            lock_wait: self.cx.lock_wait,
+        };
+        let done = loaded.engine.restore(dump, database, &target, &self.cx.cancel).map_err(|error| match error {
+            DatabaseError::Cancelled => Unproven::Cancelled,
+            error => Unproven::Failed(one_line(&error)),
+        })?;
+        line.tables_found = done.tables_verified;
+        line.rows_found = done.rows_verified;
+        line.bytes = entry.size;
+        line.notes.extend(done.warnings);
+        if record.outcome != Outcome::Ok {
+            return Err(Unproven::Failed(format!("the snapshot holds it {}: {}", record.outcome.word(), record.problems.join("; "))));
+        }
+        if done.problems.is_empty() { Ok(()) } else { Err(Unproven::Failed(done.problems.join("; "))) }
+    }
+}
