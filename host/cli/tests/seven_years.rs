@@ -16,6 +16,7 @@ use havun_operations::{
     config::Config,
     context::{Context, SilentObserver},
     expire::{self, ExpireOptions},
+    drill::{DrillOptions, drill},
     health::{self, HealthOptions},
     holds::{self, HoldWhat},
     list::{ListOptions, StoreListing, list},
@@ -425,6 +426,11 @@ fn what_was_never_read_back_is_unhealthy(cx: &Context) {
     assert!(found.notes.iter().any(|note| note.what.contains("no schedule") && note.hint.contains("[projects.journal]")));
     let request = ScrubRequest { projects: vec!["journal".to_owned()], all: true, ..ScrubRequest::default() };
     assert_eq!(scrub_stores(cx, &request).unwrap().exit_status(), 0);
+    let (status, found) = look();
+    let overdue: Vec<_> = found.problems.iter().filter(|problem| problem.what.contains("no restore was ever proven")).collect();
+    assert_eq!((status, found.problems.len(), overdue.len()), (4, 1, 1), "{:?}", found.problems);
+    let drilled = drill(cx, &DrillOptions { projects: vec!["journal".to_owned()], ..DrillOptions::default() }).unwrap();
+    assert_eq!(drilled.exit_status(), 0, "{drilled:?}");
     let (status, found) = look();
     assert_eq!((status, found.problems.len()), (0, 0), "{:?}", found.problems);
 }

@@ -1,6 +1,6 @@
 //! Drills: three projects that pass, and each way to fail with its exact reason; nothing stays, not even after `kill -9`.
 
-use havun_tests::{Called, Machine, MariaDb};
+use havun_tests::{Called, Machine, MariaDb, PostgreSql};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::{
@@ -194,6 +194,7 @@ fn of_laravel(drill: &Value) {
     assert_eq!((&database["rows_expected"], &database["rows_found"]), (&Value::from(2003), &Value::from(2003)), "{database:#}");
     assert!(database["scratch_server"].as_str().unwrap().contains("MariaDB"), "{database:#}");
     let files = &c["files"];
+    assert_eq!((&files["to_compare"], &files["compared"]), (&Value::from(10), &Value::from(10)), "{files:#}");
     assert!(files["expected"] == files["found"] && files["bytes_expected"] == files["bytes_found"], "{files:#}");
     let outcome = |name: &str| {
         let checks = c["checks"].as_array().unwrap();
@@ -469,6 +470,31 @@ fn a_configured_scratch_server_is_used_and_cleaned_and_never_the_production_one(
     let said = reasons(&machine, "elsewhere");
     assert!(said.contains("never goes to a production server"), "{said}");
     assert_eq!(databases(&production), "");
+}
+
+/// Types, a view, a sequence and an owner that the scratch server does not know.
+#[test]
+fn a_postgresql_database_is_loaded_into_a_server_of_its_own() {
+    let (mut machine, server) = (machine(""), PostgreSql::shared());
+    server.sql("postgres", "CREATE ROLE ledger LOGIN PASSWORD 'geheim'; CREATE DATABASE ledger OWNER ledger");
+    server.sql(
+        "ledger",
+        "SET ROLE ledger; CREATE SCHEMA book; CREATE TABLE book.lines (id BIGSERIAL PRIMARY KEY, at TIMESTAMPTZ, amount NUMERIC(12,2), tags TEXT[], doc JSONB);
+         INSERT INTO book.lines (at, amount, tags, doc) SELECT now(), n / 7.0, ARRAY['a', 'ü'], jsonb_build_object('n', n) FROM generate_series(1, 3000) n;
+         CREATE TABLE names (name TEXT PRIMARY KEY); INSERT INTO names VALUES ('Zoë'), ('Ömer');
+         CREATE VIEW book.large AS SELECT * FROM book.lines WHERE amount > 400;",
+    );
+    let more = format!("[projects.ledger.databases.main]\nurl = \"postgres://ledger:geheim@127.0.0.1:{}/ledger\"\n", server.port());
+    let root = machine.project("ledger", "files", &more);
+    fs::write(root.join("readme"), "x").unwrap();
+    machine.call(&["run"]).ended(0);
+    let report = machine.json(&["test"]).ended(0).json();
+    let (_, certificates) = only(&report);
+    let database = &certificates[0]["databases"][0];
+    assert_eq!((&database["tables_found"], &database["rows_found"]), (&Value::from(2), &Value::from(3002)), "{database:#}");
+    assert!(database["scratch_server"].as_str().unwrap().contains("PostgreSQL"), "{database:#}");
+    assert_eq!((left(&machine), servers(&machine)), (Vec::new(), Vec::new()));
+    assert_eq!(server.sql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'havun%'"), "");
 }
 
 /// A host without the server's program cannot prove its dumps, and says so.

@@ -115,6 +115,7 @@ impl Comparison<'_> {
         if entry.kind != EntryKind::Socket {
             found.counted.expected += 1;
             found.counted.bytes_expected += entry.size;
+            found.counted.to_compare += u64::from(entry.kind == EntryKind::File && expected(entry).is_some());
         }
         match compared {
             Ok(seen) => {
