@@ -194,7 +194,7 @@ fn of_laravel(drill: &Value) {
     assert_eq!((&database["rows_expected"], &database["rows_found"]), (&Value::from(2003), &Value::from(2003)), "{database:#}");
     assert!(database["scratch_server"].as_str().unwrap().contains("MariaDB"), "{database:#}");
     let files = &c["files"];
-    assert_eq!((&files["to_compare"], &files["compared"]), (&Value::from(10), &Value::from(10)), "{files:#}");
+    assert_eq!((&files["to_compare"], &files["compared"]), (&Value::from(9), &Value::from(9)), "{files:#}");
     assert!(files["expected"] == files["found"] && files["bytes_expected"] == files["bytes_found"], "{files:#}");
     let outcome = |name: &str| {
         let checks = c["checks"].as_array().unwrap();
@@ -484,8 +484,10 @@ fn a_postgresql_database_is_loaded_into_a_server_of_its_own() {
          CREATE TABLE names (name TEXT PRIMARY KEY); INSERT INTO names VALUES ('Zoë'), ('Ömer');
          CREATE VIEW book.large AS SELECT * FROM book.lines WHERE amount > 400;",
     );
-    let more = format!("[projects.ledger.databases.main]\nurl = \"postgres://ledger:geheim@127.0.0.1:{}/ledger\"\n", server.port());
-    let root = machine.project("ledger", "files", &more);
+    let secret = machine.at("database-url");
+    fs::write(&secret, format!("postgres://ledger:geheim@127.0.0.1:{}/ledger", server.port())).unwrap();
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let root = machine.project("ledger", "files", "[projects.ledger.databases.main]\nurl = { file = \"database-url\" }\n");
     fs::write(root.join("readme"), "x").unwrap();
     machine.call(&["run"]).ended(0);
     let report = machine.json(&["test"]).ended(0).json();
