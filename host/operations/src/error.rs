@@ -203,6 +203,12 @@ pub enum OperationError {
         /// The target.
         path: PathBuf,
     },
+    /// A restore would replace what databases hold, and nobody said that it may.
+    #[error("the restore would replace what is in {}; nothing was changed", databases.join(" and in "))]
+    DatabaseNotEmpty {
+        /// Each with what it holds.
+        databases: Vec<String>,
+    },
     /// Something lies where a new file was to be.
     #[error("`{}` exists already", path.display())]
     Exists {
@@ -466,8 +472,11 @@ impl OperationError {
             Self::AmbiguousSnapshot { matches, .. } => format!("give more digits: {}", matches.join("; ")),
             Self::UnknownItem { there_are, .. } => format!("it has: {}", there_are.join(", ")),
             Self::TargetNotEmpty { .. } => "name a folder that is empty or does not exist yet".to_owned(),
+            Self::DatabaseNotEmpty { .. } => "--replace swaps the restored one in and keeps the old one, as `--dry-run` shows; \
+                                              --database-as ITEM=NAME restores into another database"
+                .to_owned(),
             Self::Exists { .. } => "name another file, or move this one away".to_owned(),
-            Self::BadTargetDatabase { .. } => "write --database ITEM=NAME or --database ITEM=URL".to_owned(),
+            Self::BadTargetDatabase { .. } => "write --database-as ITEM=NAME or --database-as ITEM=URL".to_owned(),
             Self::NothingRestorable { reasons, .. } | Self::NothingStored { reasons, .. } | Self::NoUsableStore { reasons, .. }
                 if !reasons.is_empty() =>
             {

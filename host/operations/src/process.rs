@@ -264,14 +264,20 @@ fn wait_for(fd: &impl AsFd, flags: PollFlags, cancel: &Cancel, running: &Running
     }
 }
 
-/// Reads a child's complaints to their end, so that it never waits for us, and keeps the first part.
+/// Reads a child's complaints to their end, so that it never waits for us, and keeps the first half and the last: what
+/// went wrong is often said at the end.
 fn listen(mut stderr: ChildStderr) -> String {
-    let mut kept = Vec::new();
+    const HALF: usize = LONGEST_COMPLAINT / 2;
+    let (mut kept, mut last) = (Vec::new(), Vec::new());
     let mut piece = [0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut piece) {
-        let room = LONGEST_COMPLAINT.saturating_sub(kept.len()).min(count);
+        let room = HALF.saturating_sub(kept.len()).min(count);
         kept.extend_from_slice(piece.get(..room).unwrap_or_default());
+        last.extend_from_slice(piece.get(room..count).unwrap_or_default());
+        let old = last.len().saturating_sub(HALF);
+        last.drain(..old);
     }
+    kept.extend_from_slice(&last);
     let text = String::from_utf8_lossy(&kept);
     text.trim().chars().filter(|c| *c == '\n' || !c.is_control()).collect()
 }

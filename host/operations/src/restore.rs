@@ -7,7 +7,8 @@
 //! A snapshot says itself what it is: neither the strategy that planned it nor the databases' present configuration
 //! must exist for its files to come back.
 //!
-//! Read this file, then `plan` (what goes where), `select` (which entries), `execute`, `databases`, `erase`, `report`.
+//! Read this file, then `plan` (what goes where), `select` (which entries), `targets` (what databases hold), `execute`,
+//! `databases`, `erase`, `report`.
 
 mod databases;
 mod erase;
@@ -16,6 +17,7 @@ mod git;
 mod plan;
 mod report;
 mod select;
+mod targets;
 
 pub(crate) use plan::beneath;
 pub use report::{FailedPath, RestoreOutcome, RestoreView, RestoredItem, StepView};
@@ -53,8 +55,10 @@ pub struct RestoreOptions {
     pub paths: Vec<String>,
     /// Read from this store; otherwise from the first that opens.
     pub store: Option<String>,
-    /// `ITEM=NAME` or `ITEM=URL`: load this item into that database, which must be empty or missing.
+    /// `ITEM=NAME` or `ITEM=URL`: load this item into that database.
     pub databases: Vec<String>,
+    /// Databases that hold something may be replaced; what they hold is kept. Otherwise nothing at all is restored.
+    pub replace: bool,
 }
 
 /// A restore that is ready to begin.
@@ -70,6 +74,9 @@ pub struct PreparedRestore<'a> {
     /// Whose data is erased again in what is restored.
     register: Register,
     work: Vec<plan::Work>,
+    replace: bool,
+    /// Names what this restore keeps.
+    stamp: String,
     view: RestoreView,
 }
 
@@ -82,7 +89,9 @@ pub fn prepare<'a>(cx: &'a Context, options: &RestoreOptions) -> Result<Prepared
     let project = project::find(cx, &options.project)?;
     let order = project::store_order(cx, project, options.store.as_deref())?;
     let (store, vault, stored, notes) = project::find_snapshot(cx, project, &order, &options.choice)?;
-    plan::plan(cx, project, options, store, vault, stored, notes)
+    let mut prepared = plan::plan(cx, project, options, store, vault, stored, notes)?;
+    targets::survey(&mut prepared)?;
+    Ok(prepared)
 }
 
 impl PreparedRestore<'_> {
@@ -91,11 +100,19 @@ impl PreparedRestore<'_> {
         &self.view
     }
 
+    /// Whether [`Self::execute`] would refuse it for the sake of a database that holds something.
+    ///
+    /// # Errors
+    /// [`OperationError::DatabaseNotEmpty`].
+    pub fn check(&self) -> Result<(), OperationError> {
+        if self.view.refused.is_empty() { Ok(()) } else { Err(OperationError::DatabaseNotEmpty { databases: self.view.refused.clone() }) }
+    }
+
     /// Does it. The row in `restore_logs` is written before anything else.
     ///
     /// # Errors
-    /// [`OperationError::Audit`], [`OperationError::TargetNotEmpty`] when the target has been filled meanwhile, and
-    /// [`OperationError::NothingRestorable`]. What could not be restored beside something that could is in the outcome.
+    /// [`OperationError::Audit`], [`OperationError::TargetNotEmpty`] when the target has been filled meanwhile,
+    /// [`OperationError::DatabaseNotEmpty`] before anything is written, and [`OperationError::NothingRestorable`]. What could not be restored beside something that could is in the outcome.
     pub fn execute(self) -> Result<RestoreOutcome, OperationError> {
         execute::execute(self)
     }

@@ -139,6 +139,23 @@ fn it_is_proposed_backed_up_wiped_restored_and_the_same() {
     assert_eq!(tree_difference(&before, &root, &[]), "");
     assert_eq!(state(&server), rows_before);
     restore_beside(&machine, &server);
+    nothing_is_replaced_unless_it_is_said(&machine, &server, &root);
+    assert_eq!(state(&server), rows_before);
+}
+
+/// Not the database, and not the tree either, though the database's whereabouts stand in the tree that is to come back.
+fn nothing_is_replaced_unless_it_is_said(machine: &Machine, server: &MariaDb, root: &Path) {
+    server.sql("UPDATE shop.orders SET customer = 'newer' WHERE id = 1");
+    let newer = state(server);
+    fs::remove_dir_all(root).unwrap();
+    let (status, text) = call(machine, &["restore", "--project", "shop", "--yes"]);
+    assert!(status == 1 && text.contains("--replace") && text.contains("nothing was changed"), "{status} {text}");
+    assert!(!root.exists());
+    assert_eq!(state(server), newer);
+    let (status, text) = call(machine, &["restore", "--project", "shop", "--dry-run"]);
+    assert!(status == 0 && text.contains("refused without --replace") && text.contains("4 tables"), "{status} {text}");
+    let (status, text) = call(machine, &["restore", "--project", "shop", "--yes", "--replace"]);
+    assert!(status == 0 && text.contains("what was there before"), "{status} {text}");
 }
 
 /// Into a database of another name, which must be empty, with the application's own rights.
@@ -146,7 +163,7 @@ fn restore_beside(machine: &Machine, server: &MariaDb) {
     let target = machine.at("x").to_string_lossy().into_owned();
     let into = |name: &str| {
         let database = format!("database={name}");
-        call(machine, &["restore", "--project", "shop", "--item", "database", "--database", &database, "--target", &target, "--yes"])
+        call(machine, &["restore", "--project", "shop", "--item", "database", "--database-as", &database, "--target", &target, "--yes"])
     };
     let (status, text) = into("not_granted");
     assert!(status == 1 && !text.contains("p#a"), "{status} {text}");
@@ -159,7 +176,7 @@ fn restore_beside(machine: &Machine, server: &MariaDb) {
     };
     assert_eq!(sums("shop"), sums("shop_copy"));
     let (status, text) = into("shop_copy");
-    assert!(status == 1 && text.contains("not empty"), "{status} {text}");
+    assert!(status == 1 && text.contains("shop_copy") && text.contains("--replace"), "{status} {text}");
 }
 
 #[test]

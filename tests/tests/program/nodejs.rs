@@ -109,3 +109,37 @@ fn a_json_database_that_is_cut_short_makes_the_run_partial_and_is_stored_all_the
     machine.call(&["restore", "--project", "orders", "--path", "data/users.json", "--target", &target.to_string_lossy(), "--yes"]).ended(3);
     assert_eq!(fs::read_to_string(target.join("data/users.json")).unwrap(), r#"[{"id":1,"name":"Zo"#);
 }
+
+#[test]
+fn a_database_that_holds_something_is_replaced_only_when_that_is_said() {
+    let mut machine = Machine::new();
+    let root = application(&mut machine);
+    let database = root.join("data/app.sqlite");
+    let sql = |text: &str| Connection::open(&database).unwrap().execute_batch(text).unwrap();
+    sql("CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT); INSERT INTO orders (note) VALUES ('a'), ('b')");
+    machine.json(&["run"]).ended(0);
+    sql("INSERT INTO orders (note) VALUES ('newer')");
+    fs::write(root.join("data/settings.json"), r#"{"theme":"newer"}"#).unwrap();
+    let untouched = || {
+        assert_eq!(rows(&database).0, 3);
+        assert_eq!(fs::read_to_string(root.join("data/settings.json")).unwrap(), r#"{"theme":"newer"}"#);
+    };
+    let refused = machine.call(&["restore", "--project", "orders", "--yes"]).ended(1).text();
+    assert!(refused.contains("app.sqlite (1 tables)") && refused.contains("--replace"), "{refused}");
+    untouched();
+    // A recovery says so too, and restores nothing of that project.
+    let archive = format!("file://{}", machine.at("archive").display());
+    let recover = |name: &str, more: &[&str]| {
+        let at = |path: &str| machine.at(&format!("{name}/{path}")).to_string_lossy().into_owned();
+        let (config, state, hot) = (at("config.toml"), at("state"), at("hot"));
+        let key = machine.at("escrow.agekey").to_string_lossy().into_owned();
+        let places = ["recover", "--store", &archive, "--identity", &key, "--config-out", &config, "--state-dir", &state, "--hot", &hot];
+        machine.call(&[&places[..], &["--restore", "--yes"], more].concat())
+    };
+    let refused = recover("new", &[]);
+    assert!(refused.status != 0 && refused.text().contains("--replace"), "{refused:?}");
+    untouched();
+    recover("newer", &["--replace"]).ended(0);
+    assert_eq!(rows(&database).0, 2);
+    assert_eq!(fs::read_to_string(root.join("data/settings.json")).unwrap(), r#"{"theme":"dark"}"#);
+}

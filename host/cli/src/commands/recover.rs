@@ -75,6 +75,9 @@ pub struct ArchiveArgs {
     /// Restore the newest good snapshot of each project to where it was
     #[arg(long)]
     pub restore: bool,
+    /// With --restore: replace databases that hold something; what they hold is kept under another name
+    #[arg(long, requires = "restore")]
+    pub replace: bool,
 }
 
 pub fn execute(app: &App, args: &RecoverArgs) -> Result<u8, CliError> {
@@ -153,7 +156,7 @@ fn go_on(app: &App, args: &RecoverArgs, cx: &Context, survey: &Survey, mut recov
             if cx.cancel.is_cancelled() {
                 break;
             }
-            recovery.restored.push(restore_one(cx, found.project.as_str(), survey.store.as_str(), args.yes));
+            recovery.restored.push(restore_one(cx, found.project.as_str(), survey.store.as_str(), args));
         }
     } else {
         recovery.next = commands(survey, &recovery.config);
@@ -165,10 +168,11 @@ fn go_on(app: &App, args: &RecoverArgs, cx: &Context, survey: &Survey, mut recov
 }
 
 /// Where there is something already, only `--yes` goes on: `restore` would ask.
-fn restore_one(cx: &Context, project: &str, store: &str, yes: bool) -> RestoredProject {
-    let options = RestoreOptions { project: project.to_owned(), store: Some(store.to_owned()), ..RestoreOptions::default() };
+fn restore_one(cx: &Context, project: &str, store: &str, args: &RecoverArgs) -> RestoredProject {
+    let (store, replace) = (Some(store.to_owned()), args.with.replace);
+    let options = RestoreOptions { project: project.to_owned(), store, replace, ..RestoreOptions::default() };
     let restored = havun_operations::restore::prepare(cx, &options).and_then(|prepared| {
-        if prepared.view().existing_entries > 0 && !yes {
+        if prepared.view().existing_entries > 0 && !args.yes {
             let path = PathBuf::from(&prepared.view().target);
             return Err(havun_operations::error::OperationError::TargetNotEmpty { path });
         }

@@ -18,7 +18,8 @@ use std::path::PathBuf;
 ///
 /// The plan is shown first and nothing is written until you agree. Every byte is checked against its id on the way; what
 /// cannot be restored is listed, and ends with 3. In place, files go to the project's root and databases to where they
-/// came from; what a database holds is saved to a file first.
+/// came from. A database that holds something is refused, before anything is written, unless --replace is given; then
+/// the restored one is swapped in once it has proved whole, and the old one is kept under another name until you drop it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +28,9 @@ Examples:
   Some files, in place:
     havun-backup restore --project blog --path 'storage/app/*.pdf'
   The database of a day, in place:
-    havun-backup restore --project blog --item database --date 2026-03-01")]
+    havun-backup restore --project blog --item database --date 2026-03-01 --replace
+  The same beside it, to look into:
+    havun-backup restore --project blog --item database --database-as database=blog_look")]
 pub struct RestoreArgs {
     /// The project
     #[arg(long, short, value_name = "NAME")]
@@ -50,9 +53,12 @@ pub struct RestoreArgs {
     /// Only files whose path beneath the project's root matches; can be repeated
     #[arg(long, value_name = "GLOB")]
     pub path: Vec<String>,
-    /// Load a database item into this empty or new database; can be repeated
-    #[arg(long, value_name = "ITEM=NAME|URL")]
-    pub database: Vec<String>,
+    /// Load a database item into this database; can be repeated
+    #[arg(long, alias = "database", value_name = "ITEM=NAME|URL")]
+    pub database_as: Vec<String>,
+    /// Replace databases that hold something; what they hold is kept under another name
+    #[arg(long)]
+    pub replace: bool,
     /// Read from this store
     #[arg(long, short, value_name = "NAME")]
     pub store: Option<String>,
@@ -77,6 +83,7 @@ pub fn execute(app: &App, args: &RestoreArgs) -> Result<u8, CliError> {
         app.ui.document(prepared.view())?;
         return Ok(0);
     }
+    prepared.check()?;
     agree(app, args)?;
     app.screen.resume();
     let outcome = prepared.execute()?;
@@ -99,7 +106,8 @@ fn options(args: &RestoreArgs) -> RestoreOptions {
         items: args.item.clone(),
         paths: args.path.clone(),
         store: args.store.clone(),
-        databases: args.database.clone(),
+        databases: args.database_as.clone(),
+        replace: args.replace,
     }
 }
 
@@ -137,7 +145,8 @@ fn plan_lines(view: &RestoreView, zone: &TimeZone) -> Vec<String> {
     }
     let mut table = Table::new(&["item", "kind", ">files", ">size", "goes to", ""]);
     for step in &view.steps {
-        let overwrites = if step.overwrites.is_empty() { String::new() } else { format!("replaces {}", step.overwrites) };
+        let verb = if step.kind == "database" { "holds" } else { "replaces" };
+        let overwrites = if step.overwrites.is_empty() { String::new() } else { format!("{verb} {}", step.overwrites) };
         let incomplete = if step.complete { "" } else { " (the snapshot has only a part of it)" };
         let size = format::size(step.bytes);
         table.row([

@@ -61,7 +61,25 @@ impl ResolvedConnection {
     /// When a file is unreadable or outside the root, a URL is none, or the strategy names what only the operator may.
     pub fn resolve(connection: &Connection, overrides: &Overrides, root: &Path) -> Result<Self, DatabaseError> {
         let root = root.canonicalize().map_err(DatabaseError::io("resolve", root))?;
-        let mut resolving = Resolving { connection, root: &root, files: BTreeMap::new(), values: BTreeMap::new() };
+        Self::put_together(connection, overrides, &root, &|file| read_beneath(&root, file))
+    }
+
+    /// As [`Self::resolve`] before the root is there: `read` gives the dotenv files as they will be beneath it.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub(crate) fn resolve_ahead(
+        connection: &Connection,
+        overrides: &Overrides,
+        root: &Path,
+        read: ReadEnv<'_>,
+    ) -> Result<Self, DatabaseError> {
+        let root = root.canonicalize().or_else(|_| std::path::absolute(root)).map_err(DatabaseError::io("resolve", root))?;
+        Self::put_together(connection, overrides, &root, read)
+    }
+
+    fn put_together(connection: &Connection, overrides: &Overrides, root: &Path, read: ReadEnv<'_>) -> Result<Self, DatabaseError> {
+        let mut resolving = Resolving { connection, read, files: BTreeMap::new(), values: BTreeMap::new() };
         if !connection.engine.is_empty() {
             resolving.set("engine", Zeroizing::new(connection.engine.clone()), true);
         }
@@ -70,7 +88,7 @@ impl ResolvedConnection {
         let mut values = std::mem::take(&mut resolving.values);
         drop(resolving);
         let engine = values.remove("engine").map(|value| url::canonical_engine(&value.text).to_owned()).unwrap_or_default();
-        let resolved = Self { name: connection.name.clone(), engine, root, values, planned: connection.clone() };
+        let resolved = Self { name: connection.name.clone(), engine, root: root.to_owned(), values, planned: connection.clone() };
         resolved.check_grants()?;
         Ok(resolved)
     }
@@ -177,7 +195,9 @@ impl ResolvedConnection {
         // What is there of the path, were it only a dangling link, must lead to a place beneath the root.
         let present = whole.ancestors().find(|part| part.symlink_metadata().is_ok());
         let real = present.and_then(|part| part.canonicalize().ok());
-        let inside = !climbs && whole.starts_with(&self.root) && real.is_some_and(|real| real.starts_with(&self.root));
+        // Beneath a root that is not there yet, nothing can lead out of it.
+        let held = !self.root.exists() || real.is_some_and(|real| real.starts_with(&self.root));
+        let inside = !climbs && whole.starts_with(&self.root) && held;
         if inside { Ok(()) } else { Err(self.not_granted(format!("the strategy names {}, which is outside of the root", path.display()))) }
     }
 
@@ -186,10 +206,13 @@ impl ResolvedConnection {
     }
 }
 
+/// Reads a dotenv file by its path relative to the root.
+pub(crate) type ReadEnv<'a> = &'a dyn Fn(&str) -> io::Result<Zeroizing<String>>;
+
 /// The work of [`ResolvedConnection::resolve`].
 struct Resolving<'a> {
     connection: &'a Connection,
-    root: &'a Path,
+    read: ReadEnv<'a>,
     /// Variables by file and syntax, so that each is read once.
     files: BTreeMap<(String, String), Vec<(String, String)>>,
     values: BTreeMap<&'static str, Value>,
@@ -284,7 +307,7 @@ impl Resolving<'_> {
         if !self.files.contains_key(&key) {
             let connection = self.connection.name.clone();
             let unreadable = |source| DatabaseError::EnvFile { connection: connection.clone(), file: file.to_owned(), source };
-            let text = read_beneath(self.root, file).map_err(unreadable)?;
+            let text = (self.read)(file).map_err(unreadable)?;
             let entries = havun_dotenv::parse(&text, syntax).map_err(|source| DatabaseError::EnvSyntax {
                 connection: connection.clone(),
                 file: file.to_owned(),
@@ -304,7 +327,7 @@ impl Drop for Resolving<'_> {
 }
 
 /// Reads a regular file that is beneath `root` however its links wind, without ever blocking on a fifo.
-fn read_beneath(root: &Path, file: &str) -> io::Result<Zeroizing<String>> {
+pub(crate) fn read_beneath(root: &Path, file: &str) -> io::Result<Zeroizing<String>> {
     let folder = File::open(root)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;

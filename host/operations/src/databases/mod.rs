@@ -19,6 +19,7 @@ mod url;
 
 pub use connection::{Overrides, ResolvedConnection};
 pub use erase::{ErasedRows, RowRule, Subjects, hash as subject_hash};
+pub(crate) use connection::read_beneath;
 pub use sqlite::SqliteScratch;
 
 use crate::process::ProcessError;
@@ -108,12 +109,27 @@ pub struct RestoreTarget {
     pub database: Option<String>,
     /// Whether a target that holds something may be replaced. Otherwise it is refused, untouched.
     pub replace: bool,
-    /// Where the present content is put before it is replaced.
+    /// Where the present content is put before it is replaced, when it cannot be kept as a database.
     pub safety_dir: PathBuf,
+    /// The restore's time in UTC, as `20261128_003100`: a part of the name under which the present content is kept.
+    pub stamp: String,
     /// For an engine that writes a file; else the replaced file's, else the folder's owner with 0640.
     pub owner: Option<FileOwner>,
     /// How long to wait for a lock that somebody else holds.
     pub lock_wait: Duration,
+}
+
+/// What stands in a target, and what a restore would do with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Present {
+    /// As [`Engine::describe`], of the target.
+    pub database: String,
+    /// "12 tables, 2 views"; `None` when it is empty or missing.
+    pub content: Option<String>,
+    /// What becomes of the content when it is replaced: "is kept as database `shop_before_20261128_003100`".
+    pub fate: String,
+    /// What the operator should know: what an interrupted restore has left behind, and where.
+    pub notes: Vec<String>,
 }
 
 /// What a restore did.
@@ -153,8 +169,14 @@ pub trait Engine: Send + Sync {
     /// As [`Self::preflight`]; for SQLite also whatever befalls the copy.
     fn begin_dump<'a>(&'a self, options: &DumpOptions, cancel: &Cancel) -> Result<Box<dyn Dump + 'a>, DatabaseError>;
 
+    /// What `target` holds, without changing it: what [`Self::restore`] would refuse or replace.
+    ///
+    /// # Errors
+    /// When it cannot be told: the server is away, the login is wrong.
+    fn look(&self, target: &RestoreTarget, cancel: &Cancel) -> Result<Present, DatabaseError>;
+
     /// Loads a dump into `target` and compares it with `record`. A target that holds something is refused, or
-    /// (`replace`) saved to a file first and replaced only after the new dump has proved to load.
+    /// (`replace`) replaced only after the new dump has proved to load, and kept: as a database, or in a file.
     ///
     /// # Errors
     /// When the target does not hold the whole dump afterwards; the error says what it holds then.
@@ -405,6 +427,33 @@ pub enum DatabaseError {
         database: String,
         /// What went wrong.
         what: String,
+    },
+    /// The stored dump holds what could reach beyond its database; it went no further than a scratch database.
+    #[error("the dump is refused: {what}")]
+    Refused {
+        /// What, by its first words.
+        what: String,
+    },
+    /// The server takes no statement as long as one of the dump's.
+    #[error("the server takes statements of {allowed} bytes at most (max_allowed_packet), and the dump holds a longer one, or it went away; as an administrator run: SET GLOBAL max_allowed_packet = 1073741824;")]
+    Packet {
+        /// The server's limit, in bytes.
+        allowed: String,
+    },
+    /// A database could be neither swapped nor brought back to what it was.
+    #[error("{database} is not whole: its tables are in database `{kept}`, its views, triggers, routines and events in {}, and the restored ones in `{scratch}`", definitions.display())]
+    HalfSwapped {
+        /// The target.
+        database: String,
+        /// Holds the former tables.
+        kept: String,
+        /// Holds the restored tables.
+        scratch: String,
+        /// SQL.
+        definitions: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<DatabaseError>,
     },
     /// The target of a restore holds something.
     #[error("{database} is not empty ({content}); nothing was changed")]

@@ -8,7 +8,10 @@ use crate::{
 };
 use havun_model::{Connection, DatabaseRecord, ItemRecord, Outcome};
 use havun_vault::Entry;
-use std::{io::Write, path::Path};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 /// Restores one item; what goes wrong is in `outcome`.
 pub(super) fn restore(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, outcome: &mut RestoreOutcome) {
@@ -48,7 +51,11 @@ fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restore
     let entry = dump_entry(prepared, record)?;
     let connection = connection(prepared, database, to)?;
     let engine = databases::engine(connection).map_err(|e| one_line(&e))?;
-    let target = target(prepared, record, to)?;
+    let target = target(prepared, record, to);
+    prepared.cx.private_dir(&replaced(prepared)).map_err(|e| one_line(&e))?;
+    if let Some(folder) = folder_of(prepared, to) {
+        std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    }
     let source = |out: &mut (dyn Write + Send)| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut contents = prepared.vault.contents(&prepared.stored.snapshot)?;
         Ok(contents.write(&entry, out)?)
@@ -106,12 +113,21 @@ pub(super) fn dump_entry(prepared: &PreparedRestore<'_>, record: &ItemRecord) ->
     Err(format!("{path} is not in the manifest"))
 }
 
-fn connection(prepared: &PreparedRestore<'_>, record: &DatabaseRecord, to: &DatabaseTarget) -> Result<ResolvedConnection, String> {
-    let recorded = record.connection.clone().unwrap_or_else(|| Connection {
+/// The connection of the plan, as the snapshot has it.
+pub(super) fn recorded(record: &DatabaseRecord) -> Connection {
+    record.connection.clone().unwrap_or_else(|| Connection {
         name: "main".to_owned(),
         engine: record.engine.clone(),
         parameters: Vec::new(),
-    });
+    })
+}
+
+pub(super) fn connection(
+    prepared: &PreparedRestore<'_>,
+    record: &DatabaseRecord,
+    to: &DatabaseTarget,
+) -> Result<ResolvedConnection, String> {
+    let recorded = recorded(record);
     let bare = Connection { parameters: Vec::new(), ..recorded.clone() };
     match to {
         DatabaseTarget::Url(url) => {
@@ -141,21 +157,27 @@ fn existing_root<'a>(prepared: &'a PreparedRestore<'_>) -> &'a Path {
     if prepared.target.is_dir() { &prepared.target } else { Path::new("/") }
 }
 
-fn target(prepared: &PreparedRestore<'_>, record: &ItemRecord, to: &DatabaseTarget) -> Result<RestoreTarget, String> {
-    let safety = format!("replaced/{}/{}", prepared.project.name, prepared.cx.now().strftime("%Y%m%dT%H%M%SZ"));
-    let safety_dir = prepared.cx.private_dir(&safety).map_err(|e| one_line(&e))?;
-    if let DatabaseTarget::Relative(path) = to
-        && let Some(folder) = prepared.target.join(path).parent()
-    {
-        std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    }
-    Ok(RestoreTarget {
+/// The folder of a SQLite file that is new.
+fn folder_of(prepared: &PreparedRestore<'_>, to: &DatabaseTarget) -> Option<PathBuf> {
+    let DatabaseTarget::Relative(path) = to else { return None };
+    prepared.target.join(path).parent().map(Path::to_owned)
+}
+
+/// Where this restore puts what it replaces, in the state folder.
+fn replaced(prepared: &PreparedRestore<'_>) -> String {
+    format!("replaced/{}/{}", prepared.project.name, prepared.stamp)
+}
+
+/// What the engine is told; nothing of it has been made yet.
+pub(super) fn target(prepared: &PreparedRestore<'_>, record: &ItemRecord, to: &DatabaseTarget) -> RestoreTarget {
+    RestoreTarget {
         database: if let DatabaseTarget::Name(name) = to { Some(name.clone()) } else { None },
-        replace: *to == DatabaseTarget::Original,
-        safety_dir,
+        replace: prepared.replace,
+        safety_dir: prepared.cx.config.host.state_dir.join(replaced(prepared)),
+        stamp: prepared.stamp.clone(),
         owner: record.owner.map(|owner| FileOwner { mode: owner.mode, uid: owner.uid, gid: owner.gid }),
         lock_wait: prepared.cx.lock_wait,
-    })
+    }
 }
 
 /// A database URL as it may be shown.

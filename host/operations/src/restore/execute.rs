@@ -1,6 +1,6 @@
 //! Carrying out a planned restore: files, then histories, then databases, then the strategy's own steps.
 
-use super::{FailedPath, PreparedRestore, RestoreOutcome, RestoredItem, databases, entries_in, erase, plan::Work};
+use super::{FailedPath, PreparedRestore, RestoreOutcome, RestoredItem, databases, entries_in, erase, plan::Work, targets};
 use crate::{
     audit::LogEnd,
     context::new_run_id,
@@ -77,6 +77,7 @@ fn carry_out(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Re
     if !prepared.view.in_place && entries_in(&prepared.target)? > 0 {
         return Err(OperationError::TargetNotEmpty { path: prepared.target.clone() });
     }
+    targets::check(prepared)?;
     files(prepared, outcome)?;
     for work in &prepared.work {
         prepared.cx.check_cancelled()?;

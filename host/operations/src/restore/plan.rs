@@ -116,12 +116,14 @@ pub(super) fn plan<'a>(
         paths: options.paths.clone(),
         steps,
         erasures: register.due(snapshot.started_at),
+        refused: Vec::new(),
         before: advice.before,
         after: advice.after,
         notes: planning.notes,
     };
     let target = planning.target;
-    Ok(PreparedRestore { cx, project, store, vault, target, strategy, selector, register, work, view, stored })
+    let (replace, stamp) = (options.replace, cx.now().strftime("%Y%m%d_%H%M%S").to_string());
+    Ok(PreparedRestore { cx, project, store, vault, target, strategy, selector, register, work, replace, stamp, view, stored })
 }
 
 /// The order in which items are carried out: databases come when the tree, with its `.env`, is there.
@@ -348,9 +350,6 @@ fn survey(
     for step in steps.iter_mut() {
         if let Some((there, different)) = counts.get(&step.item).filter(|(there, _)| *there > 0) {
             step.overwrites = format!("{there} files are there, {different} of them differ and will be replaced");
-        }
-        if step.kind == "database" && planning.in_place {
-            step.overwrites = "what the database holds now is saved to a file first, then replaced".to_owned();
         }
     }
     if selected == 0 && !planning.options.paths.is_empty() {

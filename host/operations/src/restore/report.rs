@@ -35,6 +35,8 @@ pub struct RestoreView {
     /// Erasures that were registered after the snapshot was taken, and are carried out again in what is restored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub erasures: Vec<Erasure>,
+    /// Databases that hold something and may not be replaced: as planned, the restore is refused before it begins.
+    pub refused: Vec<String>,
     /// What must be done first.
     pub before: Vec<String>,
     /// What must be done afterwards.

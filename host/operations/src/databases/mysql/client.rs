@@ -19,6 +19,9 @@ use zeroize::Zeroizing;
 /// Where the child finds its option file.
 const OPTIONS_FD: i32 = 3;
 
+/// How long a statement waits for a lock on a table, in seconds.
+pub(super) const LOCK_WAIT: u32 = 60;
+
 /// Whose program or server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flavour {
@@ -146,9 +149,11 @@ impl Clients {
     pub(super) fn query(&self, sql: &str, describe: &str, cancel: &Cancel) -> Result<Vec<Vec<String>>, DatabaseError> {
         let mut command = self.command(&self.shell)?;
         command.args(["--batch", "--skip-column-names", "--connect-timeout=15", "--default-character-set=utf8mb4"]);
-        let script = format!("SET SESSION sql_mode = '';\n{sql}\n");
+        // Nobody waits for a lock for ever, as the server would.
+        let script = format!("SET SESSION sql_mode = '';\nSET SESSION lock_wait_timeout = {LOCK_WAIT};\n{sql}\n");
         // All of it fits into the pipe, or the client reads while we write.
-        let fed = process::feed(&mut command, cancel, |stdin| stdin.write_all(script.as_bytes()))?;
+        let mut fed = process::feed(&mut command, cancel, |stdin| stdin.write_all(script.as_bytes()))?;
+        fed.ended.complaint = without_echo(&fed.ended.complaint);
         if cancel.is_cancelled() {
             return Err(DatabaseError::Cancelled);
         }
@@ -173,6 +178,19 @@ pub(super) fn classify(program: &str, ended: &Ended, describe: &str) -> Database
 
 pub(super) fn failed(program: &str, ended: &Ended) -> DatabaseError {
     DatabaseError::Client { program: program.to_owned(), status: ended.status_text(), message: ended.complaint.clone() }
+}
+
+/// The client repeats the statement that failed before it says why. Rows of a database belong into no message.
+pub(super) fn without_echo(complaint: &str) -> String {
+    let echoes = complaint.lines().any(|line| line.starts_with("--------------"));
+    let begins = complaint.rfind("\nERROR ").map_or(0, |at| at + 1);
+    if !echoes {
+        complaint.to_owned()
+    } else if begins > 0 {
+        complaint.get(begins..).unwrap_or_default().to_owned()
+    } else {
+        "it did not say why".to_owned()
+    }
 }
 
 /// The number in `ERROR 1045 (28000): …` or `mysqldump: Got error: 1045: …`.
@@ -316,6 +334,14 @@ mod tests {
         ] {
             assert_eq!(error_number(text), number, "{text}");
         }
+    }
+
+    #[test]
+    fn a_statement_that_failed_is_not_repeated() {
+        let echo = "--------------\nINSERT INTO `t` VALUES ('secret\nERROR 1045 (28000)')\n--------------\n\nERROR 1062 (23000) at line 2: Duplicate";
+        assert_eq!(without_echo(echo), "ERROR 1062 (23000) at line 2: Duplicate");
+        assert_eq!(without_echo("ERROR 1045 (28000): no"), "ERROR 1045 (28000): no");
+        assert!(!without_echo("--------------\nsecret").contains("secret"));
     }
 
     #[test]

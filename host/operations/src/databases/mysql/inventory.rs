@@ -29,12 +29,19 @@ pub(super) struct Inventory {
     pub tables: BTreeMap<String, (String, u64)>,
     pub objects: Objects,
     pub has_history: bool,
+    /// Tables with history.
+    pub versioned: Vec<String>,
     pub float_tables: Vec<String>,
     pub view_names: Vec<String>,
     pub sequence_names: Vec<String>,
     /// (`PROCEDURE`, name)
     pub routine_names: Vec<(String, String)>,
     pub event_names: Vec<String>,
+    pub trigger_names: Vec<String>,
+    /// Columns whose default is the next number of a sequence: table, column, sequence.
+    pub sequence_defaults: Vec<(String, String, String)>,
+    /// In bytes.
+    pub max_allowed_packet: String,
     hidden_routines: Vec<String>,
     pub position: String,
     grants: Vec<String>,
@@ -53,7 +60,8 @@ impl Inventory {
             SELECT 'trigger', TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {name};
             SELECT 'event', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {name};
             SELECT DISTINCT 'float', TABLE_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {name} AND DATA_TYPE = 'float';
-            SHOW GLOBAL VARIABLES WHERE Variable_name IN ('gtid_binlog_pos', 'gtid_executed');
+            SELECT 'default', TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {name} AND COLUMN_DEFAULT LIKE 'nextval(%';
+            SHOW GLOBAL VARIABLES WHERE Variable_name IN ('gtid_binlog_pos', 'gtid_executed', 'max_allowed_packet');
             SHOW GRANTS;"
         );
         let mut inventory = Self::default();
@@ -83,7 +91,14 @@ impl Inventory {
                     self.hidden_routines.push((*name).to_owned());
                 }
             }
-            ["trigger", _] => self.objects.triggers += 1,
+            ["trigger", name] => {
+                self.objects.triggers += 1;
+                self.trigger_names.push((*name).to_owned());
+            }
+            ["default", table, column, default] => {
+                self.sequence_defaults.extend(sequence_in(default).map(|sequence| ((*table).to_owned(), (*column).to_owned(), sequence)));
+            }
+            ["max_allowed_packet", bytes] => (*bytes).clone_into(&mut self.max_allowed_packet),
             ["event", name] => {
                 self.objects.events += 1;
                 self.event_names.push((*name).to_owned());
@@ -106,7 +121,10 @@ impl Inventory {
                 self.sequence_names.push(name.to_owned());
             }
             _ => {
-                self.has_history |= kind == "SYSTEM VERSIONED";
+                if kind == "SYSTEM VERSIONED" {
+                    self.has_history = true;
+                    self.versioned.push(name.to_owned());
+                }
                 self.objects.tables.insert(name.to_owned());
                 self.tables.insert(name.to_owned(), (engine.to_owned(), size));
             }
@@ -148,6 +166,18 @@ impl Inventory {
             return Ok(());
         }
         Err(DatabaseError::Privileges { user, lacking: lacking.join(", "), grant: statements.join(" ") })
+    }
+
+    /// Who we are, as a definer is written in a dump.
+    pub(super) fn account(&self) -> String {
+        let (name, host) = self.user.rsplit_once('@').unwrap_or((&self.user, "%"));
+        format!("{}@{}", quoted(name), quoted(host))
+    }
+
+    /// Whether the user may make views, triggers, routines and events that run as somebody else.
+    pub(super) fn may_define_for_others(&self) -> bool {
+        let grants = Grants::parse(self.grants.iter().map(String::as_str));
+        ["SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER"].iter().any(|privilege| grants.has_everywhere(privilege))
     }
 
     fn sees_routines(&self, grants: &Grants, database: &str) -> bool {
@@ -213,6 +243,12 @@ pub(super) fn checksums(
         _ => None,
     };
     Ok(rows.into_iter().filter_map(sum).collect())
+}
+
+/// The sequence in ``nextval(`shop`.`numbers`)``.
+fn sequence_in(default: &str) -> Option<String> {
+    let (_, rest) = super::lexer::identifier(default.strip_prefix("nextval(")?.as_bytes())?;
+    super::lexer::identifier(rest.strip_prefix(b".")?).map(|(sequence, _)| sequence)
 }
 
 fn is_transactional(engine: &str) -> bool {

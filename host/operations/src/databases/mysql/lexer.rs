@@ -24,6 +24,10 @@ pub(super) enum Piece<'a> {
 
 #[derive(Default)]
 pub(super) struct Lexer {
+    /// Rows hold plain values only; anything else is an error.
+    strict: bool,
+    odd: bool,
+    minus: bool,
     line: Vec<u8>,
     in_rows: bool,
     in_body: bool,
@@ -39,6 +43,11 @@ pub(super) struct Lexer {
 impl Lexer {
     pub(super) fn new() -> Self {
         Self { begins: true, ..Self::default() }
+    }
+
+    /// One that lets no rows pass but plain values: no call, no query, no comment.
+    pub(super) fn strict() -> Self {
+        Self { strict: true, ..Self::new() }
     }
 
     /// Takes the next bytes.
@@ -61,6 +70,10 @@ impl Lexer {
 
     fn rows(&mut self, bytes: &[u8], take: &mut dyn FnMut(Piece<'_>) -> Result<(), DatabaseError>) -> Result<usize, DatabaseError> {
         let used = self.skip_rows(bytes);
+        if self.strict && self.odd {
+            let what = format!("the rows of table {} hold something that is no plain value", self.table);
+            return Err(DatabaseError::Refused { what });
+        }
         take(Piece::Rows(bytes.get(..used).unwrap_or_default()))?;
         Ok(used)
     }
@@ -84,10 +97,14 @@ impl Lexer {
                 continue;
             }
             match byte {
-                b'\'' | b'"' | b'`' => self.quote = Some(byte),
+                b'\'' | b'"' | b'`' => {
+                    self.odd |= byte != b'\'' || self.depth == 0;
+                    self.quote = Some(byte);
+                }
                 b'(' => {
                     counted += u64::from(self.depth == 0);
                     self.depth += 1;
+                    self.odd |= self.depth > 1;
                 }
                 b')' => self.depth = self.depth.saturating_sub(1),
                 b';' if self.depth == 0 => {
@@ -95,8 +112,16 @@ impl Lexer {
                     self.begins = true;
                     break;
                 }
-                _ => {}
+                b',' | b' ' | b'\n' | b'\r' => {}
+                b'-' => {
+                    self.odd |= self.minus || self.depth == 0;
+                    self.minus = true;
+                    continue;
+                }
+                byte if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'+') => self.odd |= self.depth == 0,
+                _ => self.odd = true,
             }
+            self.minus = false;
         }
         if let Some(rows) = self.rows.get_mut(&self.table) {
             *rows += counted;
@@ -156,12 +181,14 @@ impl Lexer {
 }
 
 /// The table of an INSERT and the length of the text before its rows, once that much of it is there.
-fn insert_head(line: &[u8]) -> Option<(String, usize)> {
+pub(super) fn insert_head(line: &[u8]) -> Option<(String, usize)> {
     let rest = line.strip_prefix(b"INSERT INTO ")?;
     let (table, mut rest) = identifier(rest)?;
     if let Some(mut list) = rest.strip_prefix(b" (") {
         loop {
-            list = identifier(list)?.1;
+            // The columns of a table's history are not quoted.
+            let bare = list.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+            list = if bare > 0 { list.get(bare..)? } else { identifier(list)?.1 };
             match list {
                 [b',', b' ', after @ ..] | [b',', after @ ..] => list = after,
                 [b')', after @ ..] => {
@@ -174,6 +201,18 @@ fn insert_head(line: &[u8]) -> Option<(String, usize)> {
     }
     let rest = rest.strip_prefix(b" VALUES")?;
     Some((table, line.len() - rest.len()))
+}
+
+/// As [`identifier`], where the text is known to its end.
+pub(super) fn identifier_at(text: &[u8]) -> Option<(String, &[u8])> {
+    let close = |text: &[u8]| text.ends_with(b"`");
+    match identifier(text) {
+        None if text.len() > 1 && close(text) => {
+            let with_end = [text, b" "].concat();
+            identifier(&with_end).map(|(name, _)| (name, text.get(text.len()..).unwrap_or_default()))
+        }
+        found => found,
+    }
 }
 
 /// An identifier in backticks, unquoted, and what follows it.

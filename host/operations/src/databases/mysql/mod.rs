@@ -1,21 +1,25 @@
 //! MariaDB and MySQL, through their own clients.
 //!
 //! Read `client` (the programs and the login), `inventory` and `grants` (what is there, and whether the user sees it
-//! all), `dump` with `scan` and `lexer` (a dump is counted while it streams), `restore` with `rewrite`, `scratch`, `erase`.
+//! all), `dump` with `scan` and `lexer` (a dump is counted while it streams), `restore` (which way), `load`
+//! with `rewrite` and `guard`, `swap`, `scratch`, `erase`.
 
 mod client;
 mod dump;
 mod erase;
 mod grants;
+mod guard;
 mod inventory;
 mod lexer;
+mod load;
 mod restore;
 mod rewrite;
 mod scan;
 mod scratch;
+mod swap;
 
 use super::{
-    DatabaseError, Dump, DumpOptions, DumpSource, Engine, ErasedRows, Preflight, ResolvedConnection, RestoreOutcome, RestoreTarget,
+    DatabaseError, Dump, DumpOptions, DumpSource, Engine, ErasedRows, Preflight, Present, ResolvedConnection, RestoreOutcome, RestoreTarget,
     RowRule, Subjects,
 };
 use client::Clients;
@@ -75,6 +79,10 @@ impl Engine for Mysql {
 
     fn begin_dump<'a>(&'a self, options: &DumpOptions, cancel: &Cancel) -> Result<Box<dyn Dump + 'a>, DatabaseError> {
         Ok(Box::new(dump::MysqlDump::begin(self, &self.database, &options.exclude_rows, cancel)?))
+    }
+
+    fn look(&self, target: &RestoreTarget, cancel: &Cancel) -> Result<Present, DatabaseError> {
+        restore::look(self, target, cancel)
     }
 
     fn restore(

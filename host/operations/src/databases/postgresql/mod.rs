@@ -19,7 +19,7 @@ mod settings;
 mod swap;
 
 use super::{
-    DatabaseError, Dump, DumpOptions, DumpSource, Engine, ErasedRows, Preflight, ResolvedConnection, RestoreOutcome, RestoreTarget,
+    DatabaseError, Dump, DumpOptions, DumpSource, Engine, ErasedRows, Preflight, Present, ResolvedConnection, RestoreOutcome, RestoreTarget,
     RowRule, Subjects,
 };
 use client::Clients;
@@ -70,6 +70,10 @@ impl Engine for Postgresql {
 
     fn begin_dump<'a>(&'a self, options: &DumpOptions, cancel: &Cancel) -> Result<Box<dyn Dump + 'a>, DatabaseError> {
         Ok(Box::new(dump::PostgresqlDump::begin(self, options, cancel)?))
+    }
+
+    fn look(&self, target: &RestoreTarget, cancel: &Cancel) -> Result<Present, DatabaseError> {
+        restore::look(self, target, cancel)
     }
 
     fn restore(

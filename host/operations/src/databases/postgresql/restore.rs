@@ -15,7 +15,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    databases::{DatabaseError, DumpSource, RestoreOutcome, RestoreTarget},
+    databases::{DatabaseError, DumpSource, Present, RestoreOutcome, RestoreTarget},
     process,
 };
 use havun_model::{Cancel, DatabaseRecord};
@@ -25,6 +25,19 @@ use std::collections::BTreeSet;
 const SCRATCH_NAMES: u32 = 100;
 /// How a scratch database is called after its target.
 const SCRATCH: &str = "_havun_restore_";
+
+pub(super) fn look(engine: &Postgresql, target: &RestoreTarget, cancel: &Cancel) -> Result<Present, DatabaseError> {
+    let database = target.database.as_ref().unwrap_or(&engine.database);
+    let describe = engine.describe_database(database);
+    let clients = Clients::find(&engine.connection, database, &describe, cancel)?;
+    let content = match Inventory::take(&clients, database, cancel) {
+        Ok(inventory) => inventory.content(),
+        Err(DatabaseError::NoDatabase { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let fate = format!("is kept as database `{}` and the time", with_suffix(database, "_before_"));
+    Ok(Present { database: describe, content, fate, notes: Vec::new() })
+}
 
 pub(super) fn restore(
     engine: &Postgresql,

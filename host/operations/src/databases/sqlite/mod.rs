@@ -13,7 +13,7 @@ mod text;
 pub use scratch::SqliteScratch;
 
 use super::{
-    DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, DumpSource, Engine, ErasedRows, Preflight, ResolvedConnection, RestoreOutcome,
+    DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, DumpSource, Engine, ErasedRows, Preflight, Present, ResolvedConnection, RestoreOutcome,
     RestoreTarget, RowRule, Subjects, glob,
 };
 use havun_model::{Cancel, DatabaseRecord, ScratchDatabase};
@@ -102,6 +102,16 @@ impl Engine for Sqlite {
             report
         };
         Ok(Box::new(SqliteDump { path, report, cancel: cancel.clone(), _folder: folder }))
+    }
+
+    fn look(&self, target: &RestoreTarget, _cancel: &Cancel) -> Result<Present, DatabaseError> {
+        let path = self.file(target.database.as_deref());
+        Ok(Present {
+            database: format!("SQLite database {}", path.display()),
+            content: restore::content(&path)?,
+            fate: format!("is kept as a file in {}", target.safety_dir.display()),
+            notes: Vec::new(),
+        })
     }
 
     fn restore(

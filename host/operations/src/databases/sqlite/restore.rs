@@ -45,7 +45,7 @@ pub(super) fn restore(
 }
 
 /// What is at `path`, in words; `None` for nothing or a database without tables.
-fn content(path: &Path) -> Result<Option<String>, DatabaseError> {
+pub(super) fn content(path: &Path) -> Result<Option<String>, DatabaseError> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(DatabaseError::io("look at", path)(error)),
