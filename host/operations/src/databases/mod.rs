@@ -17,9 +17,9 @@ mod postgresql;
 mod sqlite;
 mod url;
 
+pub(crate) use connection::read_beneath;
 pub use connection::{Overrides, ResolvedConnection};
 pub use erase::{ErasedRows, RowRule, Subjects, hash as subject_hash};
-pub(crate) use connection::read_beneath;
 pub use sqlite::SqliteScratch;
 
 use crate::process::ProcessError;
@@ -435,7 +435,9 @@ pub enum DatabaseError {
         what: String,
     },
     /// The server takes no statement as long as one of the dump's.
-    #[error("the server takes statements of {allowed} bytes at most (max_allowed_packet), and the dump holds a longer one, or it went away; as an administrator run: SET GLOBAL max_allowed_packet = 1073741824;")]
+    #[error(
+        "the server takes statements of {allowed} bytes at most (max_allowed_packet), and the dump holds a longer one, or it went away; as an administrator run: SET GLOBAL max_allowed_packet = 1073741824;"
+    )]
     Packet {
         /// The server's limit, in bytes.
         allowed: String,

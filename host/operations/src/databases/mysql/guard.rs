@@ -136,9 +136,11 @@ pub(super) fn is_sandbox_line(line: &[u8]) -> bool {
 /// Percona's dumps ask whether a storage engine is there, to load faster.
 fn is_probe(line: &[u8]) -> bool {
     let asks = line.starts_with(b"/*!50112 ") || line.starts_with(b"/*!50717 ");
-    asks && memchr::memmem::find(line, b"rocksdb").is_some() || [b"/*!50112 ".as_slice(), b"/*!50717 "].iter().any(|head| {
-        line.strip_prefix(*head).is_some_and(|rest| [b"PREPARE ".as_slice(), b"EXECUTE ", b"DEALLOCATE "].iter().any(|word| rest.starts_with(word)))
-    })
+    asks && memchr::memmem::find(line, b"rocksdb").is_some()
+        || [b"/*!50112 ".as_slice(), b"/*!50717 "].iter().any(|head| {
+            line.strip_prefix(*head)
+                .is_some_and(|rest| [b"PREPARE ".as_slice(), b"EXECUTE ", b"DEALLOCATE "].iter().any(|word| rest.starts_with(word)))
+        })
 }
 
 /// Without `/*!40101 ` and the like.
@@ -195,7 +197,8 @@ fn is_session_variable(text: &[u8]) -> bool {
 fn queries(bare: &[u8], begins: bool) -> bool {
     let words = || bare.split(|b| !b.is_ascii_alphanumeric() && *b != b'_').map(<[u8]>::to_ascii_uppercase);
     // `SELECT SETVAL(` is known already.
-    words().filter(|word| !word.is_empty()).skip(usize::from(begins)).any(|word| word == b"SELECT") || !begins && words().any(|word| word == b"TABLE")
+    words().filter(|word| !word.is_empty()).skip(usize::from(begins)).any(|word| word == b"SELECT")
+        || !begins && words().any(|word| word == b"TABLE")
 }
 
 /// The later lines of a view: its own name, its placeholder's columns.
@@ -241,7 +244,11 @@ pub(super) fn is_own_body(text: &[u8]) -> bool {
     // The longer of two that begin at the same place: PACKAGE BODY.
     let Some((at, length)) = found.min_by_key(|(at, length)| (*at, usize::MAX - *length)) else { return false };
     let rest = text.get(at + length..).unwrap_or_default().trim_ascii_start();
-    let rest = if rest.get(..14).is_some_and(|head| head.eq_ignore_ascii_case(b"IF NOT EXISTS ")) { rest.get(14..).unwrap_or_default() } else { rest };
+    let rest = if rest.get(..14).is_some_and(|head| head.eq_ignore_ascii_case(b"IF NOT EXISTS ")) {
+        rest.get(14..).unwrap_or_default()
+    } else {
+        rest
+    };
     let bare = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | 0x80..);
     let after = match super::lexer::identifier_at(rest) {
         Some((_, after)) => after,
@@ -330,7 +337,10 @@ mod tests {
             ("/*!50001 CREATE ALGORITHM=UNDEFINED */", Class::Definition),
             ("/*!50003 DROP PROCEDURE IF EXISTS `p` */;", Class::Definition),
             ("ALTER DATABASE `shop` CHARACTER SET latin1 COLLATE latin1_swedish_ci ;", Class::Database),
-            ("/*!50112 SELECT COUNT(*) INTO @is_rocksdb_supported FROM INFORMATION_SCHEMA.SESSION_VARIABLES WHERE VARIABLE_NAME='rocksdb_bulk_load' */;", Class::Probe),
+            (
+                "/*!50112 SELECT COUNT(*) INTO @is_rocksdb_supported FROM INFORMATION_SCHEMA.SESSION_VARIABLES WHERE VARIABLE_NAME='rocksdb_bulk_load' */;",
+                Class::Probe,
+            ),
             ("/*!50112 PREPARE s FROM @enable_bulk_load */;", Class::Probe),
         ] {
             assert_eq!(check(line).unwrap(), class, "{line}");

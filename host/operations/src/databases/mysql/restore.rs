@@ -12,9 +12,7 @@ use super::{
     load::{Job, Server},
     swap::{self, Step},
 };
-use crate::databases::{
-    DUMP_ATTEMPTS, DatabaseError, Dump, DumpForm, DumpSource, Present, RestoreOutcome, RestoreTarget, free_path,
-};
+use crate::databases::{DUMP_ATTEMPTS, DatabaseError, Dump, DumpForm, DumpSource, Present, RestoreOutcome, RestoreTarget, free_path};
 use havun_model::{Cancel, DatabaseRecord};
 use std::{
     fs::{self, File},
@@ -57,8 +55,12 @@ fn left_behind(
             "database `{name}` ({tables} tables) was left by a restore that was interrupted, or belongs to one that is under way; \
              if none is, drop it. When `{database}` lacks views, triggers or routines, they are in {folder}"
         )),
-        [name, tables] if tables == "0" => Some(format!("database `{name}` is empty: a restore was interrupted before it kept anything there")),
-        [name, tables] => Some(format!("database `{name}` ({tables} tables) is what an earlier restore replaced; drop it when you no longer need it")),
+        [name, tables] if tables == "0" => {
+            Some(format!("database `{name}` is empty: a restore was interrupted before it kept anything there"))
+        }
+        [name, tables] => {
+            Some(format!("database `{name}` ({tables} tables) is what an earlier restore replaced; drop it when you no longer need it"))
+        }
         _ => None,
     };
     Ok(clients.query(&sql, describe, cancel)?.into_iter().filter_map(line).collect())
@@ -183,7 +185,11 @@ impl Job<'_> {
                 saved => break saved?,
             }
         };
-        let path = free_path(folder, &format!("{}.{}", self.database.replace('/', "_"), if rows { "before-restore" } else { "definitions" }), "sql");
+        let path = free_path(
+            folder,
+            &format!("{}.{}", self.database.replace('/', "_"), if rows { "before-restore" } else { "definitions" }),
+            "sql",
+        );
         file.as_file().sync_all().map_err(DatabaseError::io("write", &path))?;
         file.persist_noclobber(&path).map_err(|error| DatabaseError::io("rename to", &path)(error.error))?;
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(DatabaseError::io("write", folder))?;

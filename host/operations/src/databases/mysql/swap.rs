@@ -141,7 +141,9 @@ impl Swap<'_> {
         if (&self.old.charset, &self.old.collation) != (&job.record.charset, &job.record.collation) {
             let sql = format!("ALTER DATABASE {}{};", quoted(&job.database), job.character_set());
             let failed = job.query(&sql).err();
-            outcome.warnings.extend(failed.map(|error| format!("the database's default character set stays {}: {error}", self.old.charset)));
+            outcome
+                .warnings
+                .extend(failed.map(|error| format!("the database's default character set stays {}: {error}", self.old.charset)));
         }
         Ok(())
     }
@@ -253,7 +255,8 @@ impl Swap<'_> {
     fn define_kept(&self, outcome: &mut RestoreOutcome) {
         let (Some(kept), Some(saved)) = (&self.kept, &self.saved) else { return };
         let source = |out: &mut (dyn Write + Send)| Ok(io::copy(&mut File::open(saved)?, out).map(|_| ())?);
-        let defined = self.own_sequences(kept, self.old).and_then(|()| self.job.define(kept, &self.job.database, &source, Only::Definitions, false));
+        let defined =
+            self.own_sequences(kept, self.old).and_then(|()| self.job.define(kept, &self.job.database, &source, Only::Definitions, false));
         match defined {
             Ok(_) if self.old.event_names.is_empty() => drop(fs::remove_file(saved)),
             Ok(_) => outcome.warnings.push(format!(

@@ -378,8 +378,8 @@ create trigger @DB@.named after insert
  on `@DB@`.parents for each row begin insert into loose values (new.id, '@DB@.named'); end;;
 CREATE PROCEDURE `odd name`() COMMENT 'é' BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION ROLLBACK; SELECT 'é;;', 1; CASE WHEN 1 THEN SELECT 2; END CASE; END;;
 DELIMITER ;
-CREATE USER IF NOT EXISTS 'caller'@'localhost'; GRANT EXECUTE ON PROCEDURE @DB@.`odd name` TO 'caller'@'localhost';
-GRANT SELECT ON @DB@.parents TO 'caller'@'localhost'; GRANT INSERT ON @DB@.* TO 'caller'@'localhost';
+CREATE USER IF NOT EXISTS '@DB@_caller'@'localhost'; GRANT EXECUTE ON PROCEDURE @DB@.`odd name` TO '@DB@_caller'@'localhost';
+GRANT SELECT ON @DB@.parents TO '@DB@_caller'@'localhost'; GRANT INSERT ON @DB@.* TO '@DB@_caller'@'localhost';
 ";
 
 fn hard_to_move(place: &Place) {
@@ -392,10 +392,10 @@ fn what_cannot_be_moved_between_databases_is_made_anew() {
     hard_to_move(&place);
     let (sql, report) = dump(&*place.root(), &place.options()).unwrap();
     let before = place.fingerprint("moved");
-    let grants = || place.server.sql("SHOW GRANTS FOR 'caller'@'localhost'");
+    let grants = || place.server.sql("SHOW GRANTS FOR 'moved_caller'@'localhost'");
     let granted = grants();
     place.sql("DELETE FROM children; DROP PROCEDURE `odd name`; INSERT INTO parents(t) VALUES ('newer')");
-    place.sql("CREATE PROCEDURE `odd name`() SELECT 3; GRANT EXECUTE ON PROCEDURE moved.`odd name` TO 'caller'@'localhost'");
+    place.sql("CREATE PROCEDURE `odd name`() SELECT 3; GRANT EXECUTE ON PROCEDURE moved.`odd name` TO 'moved_caller'@'localhost'");
     let outcome = restore(&*place.root(), &sql, &report.record, &place.target(None, true)).unwrap();
     assert_eq!((outcome.problems, place.fingerprint("moved")), (Vec::new(), before));
     assert_eq!(grants(), granted, "rights on the database, its tables and routines");
@@ -413,7 +413,7 @@ fn what_cannot_be_moved_between_databases_is_made_anew() {
         assert!(!place.server.try_sql(&format!("INSERT INTO {database}.children(parent) VALUES (-1)")).status.success());
         place.server.sql(&format!("INSERT INTO {database}.children(parent) SELECT MAX(id) FROM {database}.parents"));
     }
-    place.server.sql(&format!("DROP DATABASE `{kept}`; DROP USER 'caller'@'localhost'"));
+    place.server.sql(&format!("DROP DATABASE `{kept}`; DROP USER 'moved_caller'@'localhost'"));
 }
 
 #[test]
@@ -483,7 +483,7 @@ fn a_swap_that_fails_is_taken_back() {
     assert_eq!(place.fingerprint("taken_back"), newer);
     assert_eq!(place.server.sql("SHOW DATABASES LIKE 'taken\\_back\\_%'"), "");
     assert!(fs::read_dir(place.folder.path().join("safety")).unwrap().next().is_none());
-    place.server.sql("DROP USER 'caller'@'localhost'");
+    place.server.sql("DROP USER 'taken_back_caller'@'localhost'");
 }
 
 #[test]
@@ -556,7 +556,11 @@ fn a_hostile_dump_is_refused_and_production_is_untouched() {
         assert!(!stolen.exists(), "{statement}");
     }
     // Where the database is named by its own name, the one at hand is meant: the database's character set …
-    let other = text.replacen("UNLOCK TABLES;\n", "UNLOCK TABLES;\nALTER DATABASE `production` CHARACTER SET latin1 COLLATE latin1_swedish_ci ;\n", 1);
+    let other = text.replacen(
+        "UNLOCK TABLES;\n",
+        "UNLOCK TABLES;\nALTER DATABASE `production` CHARACTER SET latin1 COLLATE latin1_swedish_ci ;\n",
+        1,
+    );
     let charset = "SELECT DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'production'";
     let was = place.server.sql(charset);
     let _ = restore(&*place.root(), other.as_bytes(), &report.record, &place.target(Some("hostile_new"), false));

@@ -13,8 +13,8 @@ mod text;
 pub use scratch::SqliteScratch;
 
 use super::{
-    DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, DumpSource, Engine, ErasedRows, Preflight, Present, ResolvedConnection, RestoreOutcome,
-    RestoreTarget, RowRule, Subjects, glob,
+    DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, DumpSource, Engine, ErasedRows, Preflight, Present, ResolvedConnection,
+    RestoreOutcome, RestoreTarget, RowRule, Subjects, glob,
 };
 use havun_model::{Cancel, DatabaseRecord, ScratchDatabase};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};

@@ -35,7 +35,14 @@ impl Place {
 
     fn target(&self, replace: bool) -> RestoreTarget {
         let safety_dir = self.folder.path().join("safety");
-        RestoreTarget { database: None, replace, safety_dir, stamp: "20261128_003100".to_owned(), owner: None, lock_wait: Duration::from_millis(100) }
+        RestoreTarget {
+            database: None,
+            replace,
+            safety_dir,
+            stamp: "20261128_003100".to_owned(),
+            owner: None,
+            lock_wait: Duration::from_millis(100),
+        }
     }
 
     fn open(&self) -> Connection {
