@@ -14,6 +14,8 @@ need() {
 mariadbd mariadb-server
 mariadb-dump mariadb-client
 pg_dump postgresql-client
+redis-server redis-server
+redis-cli redis-tools
 sqlite3 sqlite3
 git git
 rsync rsync

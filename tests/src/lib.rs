@@ -5,6 +5,7 @@
 mod mariadb;
 mod postgresql;
 mod program;
+mod redis;
 mod relay;
 mod s3_fake;
 mod s3_http;
@@ -14,6 +15,7 @@ mod sshd;
 pub use mariadb::MariaDb;
 pub use postgresql::PostgreSql;
 pub use program::{Called, Machine, copy_tree, program, tree_difference};
+pub use redis::RedisServer;
 pub use relay::Relay;
 pub use s3_fake::{FakeRules, FakeS3};
 pub use s3_server::S3Server;

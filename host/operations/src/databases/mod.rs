@@ -7,13 +7,14 @@
 //!
 //! Never here: a password in an argument list, in the environment of a child, in an error or in a log.
 //!
-//! Read `connection` (which database), this file (the seams), then one engine: `mysql`, `postgresql` or `sqlite`.
+//! Read `connection` (which database), this file (the seams), then one engine: `mysql`, `postgresql`, `redis` or `sqlite`.
 
 mod connection;
 mod erase;
 mod glob;
 mod mysql;
 mod postgresql;
+mod redis;
 mod sqlite;
 mod url;
 
@@ -232,6 +233,7 @@ pub fn engine(connection: ResolvedConnection) -> Result<Box<dyn Engine>, Databas
     match connection.engine() {
         "mariadb" | "mysql" => Ok(Box::new(mysql::Mysql::new(connection)?)),
         "postgresql" => Ok(Box::new(postgresql::Postgresql::new(connection)?)),
+        "redis" => Ok(Box::new(redis::Redis::new(connection)?)),
         "sqlite" => Ok(Box::new(sqlite::Sqlite::new(connection)?)),
         other => Err(DatabaseError::UnknownEngine { engine: other.to_owned() }),
     }
@@ -241,7 +243,7 @@ pub fn engine(connection: ResolvedConnection) -> Result<Box<dyn Engine>, Databas
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// No engine of this name.
-    #[error("there is no engine `{engine}` for databases; this build knows mariadb, mysql, postgresql and sqlite")]
+    #[error("there is no engine `{engine}` for databases; this build knows mariadb, mysql, postgresql, redis and sqlite")]
     UnknownEngine {
         /// As planned or configured.
         engine: String,

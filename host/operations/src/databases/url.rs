@@ -15,6 +15,9 @@ pub(super) fn parse(url: &str) -> Result<Parts, &'static str> {
     let (scheme, rest) = url.split_once("://").ok_or("has no scheme")?;
     let engine = canonical_engine(scheme);
     let mut parts: Parts = vec![("engine", Zeroizing::new(engine.to_owned()))];
+    if scheme == "rediss" {
+        parts.push(("tls", Zeroizing::new("required".to_owned())));
+    }
     let (rest, query) = split_off(rest.split_once('#').map_or(rest, |(rest, _)| rest), '?');
     // A password may hold an unescaped `/` or `@` only in broken URLs: the last `@` before the path ends the user.
     let (authority, path) = match rest.split_once('/') {

@@ -76,7 +76,8 @@ impl Keyspace {
         let expiring: u64 = self.expiring.values().sum();
         let mut warnings = Vec::new();
         if expiring > 0 {
-            warnings.push(format!("{expiring} keys expire by themselves: a restore brings back only those whose time has not come by then"));
+            warnings
+                .push(format!("{expiring} keys expire by themselves: a restore brings back only those whose time has not come by then"));
         }
         if self.cluster {
             warnings.push("the server is one node of a cluster: the dump holds its own slots only".to_owned());

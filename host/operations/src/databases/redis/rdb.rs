@@ -66,7 +66,7 @@ impl<'a> Check<'a> {
         match Head::read(&head)? {
             Some(read) => {
                 self.version = read.version;
-                let (own, rest) = head.split_at_checked(read.length).unwrap_or((&head, &[]));
+                let (own, rest) = head.split_at_checked(read.length).unwrap_or((head.as_slice(), &[]));
                 self.came = crc64(self.came, own);
                 self.put(&read.kept)?;
                 self.body(rest)

@@ -47,7 +47,8 @@ impl PrivateServer {
         let mut command = command();
         command.arg("-").current_dir(path).stdin(Stdio::piped()).stdout(output).stderr(errors);
         let spawned = command.spawn();
-        let mut child = spawned.map_err(|_| DatabaseError::NoClient { engine: "redis".to_owned(), tried: vec!["redis-server".to_owned()] })?;
+        let mut child =
+            spawned.map_err(|_| DatabaseError::NoClient { engine: "redis".to_owned(), tried: vec!["redis-server".to_owned()] })?;
         let told = child.stdin.take().map(|mut stdin| stdin.write_all(settings.as_bytes()));
         let mut server = Self { child, folder };
         told.unwrap_or(Err(io::ErrorKind::BrokenPipe.into())).map_err(DatabaseError::io("write", &log))?;

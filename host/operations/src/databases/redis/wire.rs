@@ -67,8 +67,8 @@ impl Wire {
         let mut wire = Self::on(opened, describe, cancel)?;
         if let Some(password) = connection.get("password") {
             let words: Vec<&[u8]> = match connection.get("user") {
-                Some(user) => vec![b"AUTH", user.as_bytes(), password.as_bytes()],
-                None => vec![b"AUTH", password.as_bytes()],
+                Some(user) => vec![b"AUTH".as_slice(), user.as_bytes(), password.as_bytes()],
+                None => vec![b"AUTH".as_slice(), password.as_bytes()],
             };
             wire.ask(&words).map_err(|error| wire.away(error.to_string()))?;
         }
@@ -227,7 +227,9 @@ impl Wire {
         while left > 0 {
             let piece = self.reader.fill_buf();
             let piece = match piece {
-                Ok([]) => return Err(DatabaseError::Truncated { what: format!("{left} bytes are missing: the server closed the connection") }),
+                Ok([]) => {
+                    return Err(DatabaseError::Truncated { what: format!("{left} bytes are missing: the server closed the connection") });
+                }
                 Ok(piece) => piece.get(..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))).unwrap_or_default(),
                 Err(error) => return Err(self.broken(error)),
             };
