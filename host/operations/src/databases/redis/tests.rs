@@ -187,7 +187,7 @@ fn a_server_away_a_wrong_password_and_a_missing_right_are_said() {
 
 #[test]
 fn a_dump_cut_by_a_killed_connection_is_an_error() {
-    let place = place(&["repl-diskless-sync yes", "repl-diskless-sync-delay 0", "client-output-buffer-limit replica 0 0 0"]);
+    let place = place(&["rdbcompression no", "repl-diskless-sync yes", "repl-diskless-sync-delay 0", "client-output-buffer-limit replica 0 0 0"]);
     place.server.ask(&["EVAL", "for i = 1, 300 do redis.call('SET', i, string.rep(i .. 'x', 40000)) end", "0"]);
     let options = DumpOptions { exclude_rows: Vec::new(), scratch_dir: place.folder.path().to_owned(), lock_wait: Duration::from_secs(1) };
     let engine = place.engine();
