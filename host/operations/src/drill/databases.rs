@@ -269,6 +269,7 @@ impl<'a> Servers<'a> {
             database: loaded.database.clone(),
             replace: false,
             safety_dir: source.place.to_owned(),
+            stamp: self.cx.now().strftime("%Y%m%d_%H%M%S").to_string(),
             owner: None,
             lock_wait: self.cx.lock_wait,
         };
