@@ -15,13 +15,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "init",
     "run",
     "list",
     "restore",
     "recover",
     "verify",
+    "test",
     "export",
     "cleanup",
     "archive",
