@@ -8,12 +8,13 @@ use age::secrecy::ExposeSecret as _;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     str::FromStr,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
 };
 use zeroize::Zeroizing;
 
@@ -227,59 +228,130 @@ pub fn unwrap(wrapped: &[u8], identities: &[Identity]) -> Result<SealKey, KeyErr
 
 /// The vault keys at hand. The commitment in an object's header finds the right one. Shared by everything that reads
 /// or writes the vault, so that a key made for a new epoch opens at once what it sealed.
+///
+/// A vault has a key file for each of its years, and most runs need one of them: a file is unwrapped when no key that is
+/// open already fits.
 #[derive(Default)]
 pub struct KeyRing {
-    keys: RwLock<Vec<Arc<SealKey>>>,
+    keys: RwLock<Keys>,
+}
+
+#[derive(Clone, Default)]
+struct Keys {
+    open: Vec<Arc<SealKey>>,
+    /// age files that were not needed yet.
+    wrapped: Vec<Vec<u8>>,
+    identities: Vec<Identity>,
+}
+
+impl Keys {
+    /// Adds a key; one that is there already is not added again.
+    fn add(&mut self, key: Arc<SealKey>) {
+        if !self.open.iter().any(|known| KeyId::of(known) == KeyId::of(&key)) {
+            self.open.push(key);
+        }
+    }
+
+    /// Unwraps files until one of their keys is what is `wanted`. Files of others, and damaged ones, are passed over.
+    fn unwrap_until(&mut self, wanted: impl Fn(&SealKey) -> bool) -> Option<Arc<SealKey>> {
+        while let Some(file) = self.wrapped.pop() {
+            let Ok(key) = unwrap_shared(&file, &self.identities) else { continue };
+            self.add(Arc::clone(&key));
+            if wanted(&key) {
+                return Some(key);
+            }
+        }
+        None
+    }
 }
 
 impl Clone for KeyRing {
     fn clone(&self) -> Self {
-        Self { keys: RwLock::new(self.keys().clone()) }
+        Self { keys: RwLock::new(self.read().clone()) }
     }
 }
 
 impl KeyRing {
+    /// Of the key files of a vault; they are unwrapped when they are needed.
+    pub(crate) fn of_files(wrapped: Vec<Vec<u8>>, identities: &[Identity]) -> Self {
+        Self { keys: RwLock::new(Keys { open: Vec::new(), wrapped, identities: identities.to_vec() }) }
+    }
+
     /// Adds a key; one that is there already is not added again.
     pub fn add(&self, key: Arc<SealKey>) {
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        if !keys.iter().any(|known| KeyId::of(known) == KeyId::of(&key)) {
-            keys.push(key);
-        }
+        self.write().add(key);
     }
 
     /// Ids of all keys.
     pub fn ids(&self) -> Vec<KeyId> {
-        self.keys().iter().map(|key| KeyId::of(key)).collect()
+        self.all().iter().map(|key| KeyId::of(key)).collect()
     }
 
     /// Any key.
     pub(crate) fn first(&self) -> Option<Arc<SealKey>> {
-        self.keys().first().cloned()
+        let open = self.read().open.first().cloned();
+        open.or_else(|| self.write().unwrap_until(|_| true))
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<SealKey>> {
-        self.keys().clone()
+        let mut keys = self.write();
+        keys.unwrap_until(|_| false);
+        keys.open.clone()
     }
 
-    /// Whether there is no key.
+    /// Whether there is no key that opens.
     pub fn is_empty(&self) -> bool {
-        self.keys().is_empty()
+        self.first().is_none()
     }
 
     /// The key that sealed the object with this header under `context`.
     pub fn find_by_header(&self, context: &str, header: &[u8; HEADER_BYTES]) -> Option<Arc<SealKey>> {
-        self.keys().iter().find(|key| Opener::new(key, context, header).is_ok()).cloned()
+        let fits = |key: &SealKey| Opener::new(key, context, header).is_ok();
+        let open = self.read().open.iter().find(|key| fits(key)).cloned();
+        open.or_else(|| {
+            let mut keys = self.write();
+            // Another thread may have unwrapped it meanwhile.
+            let meanwhile = keys.open.iter().find(|key| fits(key)).cloned();
+            meanwhile.or_else(|| keys.unwrap_until(fits))
+        })
     }
 
     /// Opens the object with this header with whichever key sealed it.
     pub fn opener(&self, context: &str, header: &[u8; HEADER_BYTES]) -> Option<Opener> {
-        self.keys().iter().find_map(|key| Opener::new(key, context, header).ok())
+        self.find_by_header(context, header).and_then(|key| Opener::new(&key, context, header).ok())
     }
 
-    fn keys(&self) -> RwLockReadGuard<'_, Vec<Arc<SealKey>>> {
+    fn read(&self) -> RwLockReadGuard<'_, Keys> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Keys> {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keys that some vault of this process holds open, by what they were unwrapped from and with: the replicas of a vault
+/// have the same key files. Nothing is kept alive by it.
+static UNWRAPPED: Mutex<BTreeMap<[u8; 32], Weak<SealKey>>> = Mutex::new(BTreeMap::new());
+
+/// As [`unwrap`], or what another open vault has unwrapped from the same file with the same identities.
+fn unwrap_shared(wrapped: &[u8], identities: &[Identity]) -> Result<Arc<SealKey>, KeyError> {
+    let mut hash = Sha256::new_with_prefix(wrapped);
+    identities.iter().for_each(|identity| hash.update(identity.secret_text().as_bytes()));
+    let from: [u8; 32] = hash.finalize().into();
+    if let Some(key) = unwrapped().get(&from).and_then(Weak::upgrade) {
+        return Ok(key);
+    }
+    let key = Arc::new(unwrap(wrapped, identities)?);
+    let mut shared = unwrapped();
+    shared.retain(|_, key| key.strong_count() > 0);
+    shared.insert(from, Arc::downgrade(&key));
+    Ok(key)
+}
+
+fn unwrapped() -> MutexGuard<'static, BTreeMap<[u8; 32], Weak<SealKey>>> {
+    UNWRAPPED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The bytes of a secret file: a regular file, no link, of root or ourselves, readable by its owner only, in no folder

@@ -336,19 +336,12 @@ fn unusable(info: &VaultInfo) -> Option<String> {
     }
 }
 
-/// Every key that one of `identities` opens. A vault without a key yet (no run so far) has an empty ring.
+/// The keys that `identities` open, one at least. A vault without a key yet (no run so far) has an empty ring.
 fn read_keys(store: &dyn Store, identities: &[Identity]) -> Result<KeyRing, VaultError> {
-    let ring = KeyRing::default();
     let listed = list_keys(store)?;
     let files = key_files(store, &listed)?;
-    let mut opened = 0;
-    for (_, wrapped) in &files {
-        if let Ok(key) = crate::keys::unwrap(wrapped, identities) {
-            ring.add(Arc::new(key));
-            opened += 1;
-        }
-    }
-    if opened > 0 || files.is_empty() {
+    let ring = KeyRing::of_files(files.iter().map(|(_, wrapped)| wrapped.clone()).collect(), identities);
+    if files.is_empty() || !ring.is_empty() {
         return Ok(ring);
     }
     match damaged_among(store, &listed, &files)?.into_iter().next() {

@@ -95,6 +95,28 @@ fn the_header_finds_its_key() {
 }
 
 #[test]
+fn key_files_are_unwrapped_when_an_object_needs_their_key() {
+    let (identity, stranger) = (Identity::generate(), Identity::generate());
+    let key_of = |n| SealKey::from_bytes([n; 32]);
+    let file = |n, of: &Identity| wrap(&key_of(n), &[of.recipient(), Identity::generate().recipient()]).unwrap();
+    let files = vec![file(1, &identity), file(2, &identity), file(3, &stranger), b"damaged".to_vec(), file(4, &identity)];
+    let ring = KeyRing::of_files(files, std::slice::from_ref(&identity));
+    let header = |n| Sealer::new(&key_of(n), "c", [1; SALT_BYTES]).header();
+    let open = || ring.read().open.len();
+
+    assert!(!ring.is_empty());
+    assert_eq!(open(), 1, "the first that opens is proof enough");
+    assert!(ring.opener("c", &header(4)).is_some());
+    assert_eq!(open(), 1);
+    assert!(ring.opener("c", &header(2)).is_some());
+    assert_eq!(open(), 2, "what nobody can open is passed over");
+    assert!(ring.opener("c", &header(3)).is_none());
+    assert_eq!(ring.ids().len(), 3);
+    assert!(ring.opener("c", &header(1)).is_some());
+    assert!(KeyRing::of_files(vec![file(3, &stranger)], &[identity]).is_empty());
+}
+
+#[test]
 fn a_key_file_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (Identity::generate(), Identity::generate());
