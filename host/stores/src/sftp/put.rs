@@ -197,7 +197,7 @@ impl Job {
         let Begun { ticket, handle, .. } = begun;
         self.shared.try_summers_early(&ticket.link);
         let lanes = Lanes::start(&self.shared, &ticket.link, handle);
-        if self.is_spread() {
+        if self.is_spread() && self.shows_holes(&ticket.link) {
             lanes.spread(&self.shared, ticket, &self.temp);
         }
         let part_bytes = ticket.link.abilities.write_bytes as usize;
@@ -307,6 +307,16 @@ impl Job {
     /// knows what an earlier one did.
     fn is_spread(&self) -> bool {
         self.size >= SPREAD_BYTES && !self.shared.options.put_once
+    }
+
+    /// Whether a file that several handles wrote to cannot pass with a part missing: the server is known to have one file for
+    /// all of them, or the whole is compared with what was sent. A size alone shows no hole.
+    fn shows_holes(&self, link: &Link) -> bool {
+        match self.shared.options.verify {
+            VerifyUploads::ReadBack => true,
+            VerifyUploads::Auto if self.shared.sums.get().is_some_and(Option::is_some) => true,
+            VerifyUploads::Auto | VerifyUploads::Size => link.abilities.careful_rename,
+        }
     }
 
     async fn remove_temp(&self, link: &Arc<Link>, handle: &str) -> Result<(), StoreError> {
