@@ -91,8 +91,9 @@ case $target in /*) ;; *) target=$PWD/$target ;; esac
 need
 need_target
 need_moto
-# One build for everything: the whole-program tests run the program that this command builds with them.
-HAVUN_BACKUP_PROGRAM=$target/debug/havun-backup cargo test --workspace --locked "$@"
+# One build for everything: the whole-program tests run the program that this command builds with them. Some of them
+# interrupt it, which a shell in the background would have it ignore.
+HAVUN_BACKUP_PROGRAM=$target/debug/havun-backup env --default-signal=INT,HUP cargo test --workspace --locked "$@"
 (cd sdk && cargo test --locked "$@")
 (cd plugins && cargo test --locked "$@")
 plugins/build.sh --check
