@@ -279,7 +279,8 @@ fn listen(mut stderr: ChildStderr) -> String {
     }
     kept.extend_from_slice(&last);
     let text = String::from_utf8_lossy(&kept);
-    text.trim().chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    // A tab stands between words: mongorestore's number after its time, for one.
+    text.trim().chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| *c == '\n' || !c.is_control()).collect()
 }
 
 #[cfg(test)]

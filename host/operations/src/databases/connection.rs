@@ -263,6 +263,7 @@ impl Resolving<'_> {
         // A socket beats a host wherever both stand; the operator's host beats a socket that the strategy found.
         if overrides.contains_key("host") && !overrides.contains_key("socket") {
             self.values.remove("socket");
+            self.values.remove("srv");
         }
         Ok(())
     }
@@ -273,6 +274,10 @@ impl Resolving<'_> {
             parameter: "url".to_owned(),
             why: why.to_owned(),
         })?;
+        // One URL's options say nothing of another's server.
+        for name in ["srv", "auth_source", "options"] {
+            self.values.remove(name);
+        }
         for (name, part) in parts {
             // The URL says `mysql` for MariaDB too; what the plan says is closer then.
             let same = name == "engine" && *part == "mysql" && self.values.get("engine").is_some_and(|value| *value.text == "mariadb");

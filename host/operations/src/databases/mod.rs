@@ -7,11 +7,12 @@
 //!
 //! Never here: a password in an argument list, in the environment of a child, in an error or in a log.
 //!
-//! Read `connection` (which database), this file (the seams), then one engine: `mysql`, `postgresql`, `redis` or `sqlite`.
+//! Read `connection` (which database), this file (the seams), then one engine: `mongodb`, `mysql`, `postgresql`, `redis` or `sqlite`.
 
 mod connection;
 mod erase;
 mod glob;
+mod mongodb;
 mod mysql;
 mod postgresql;
 mod redis;
@@ -232,6 +233,7 @@ pub trait Engine: Send + Sync {
 pub fn engine(connection: ResolvedConnection) -> Result<Box<dyn Engine>, DatabaseError> {
     match connection.engine() {
         "mariadb" | "mysql" => Ok(Box::new(mysql::Mysql::new(connection)?)),
+        "mongodb" => Ok(Box::new(mongodb::Mongodb::new(connection)?)),
         "postgresql" => Ok(Box::new(postgresql::Postgresql::new(connection)?)),
         "redis" => Ok(Box::new(redis::Redis::new(connection)?)),
         "sqlite" => Ok(Box::new(sqlite::Sqlite::new(connection)?)),
@@ -243,7 +245,7 @@ pub fn engine(connection: ResolvedConnection) -> Result<Box<dyn Engine>, Databas
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// No engine of this name.
-    #[error("there is no engine `{engine}` for databases; this build knows mariadb, mysql, postgresql, redis and sqlite")]
+    #[error("there is no engine `{engine}` for databases; this build knows mariadb, mongodb, mysql, postgresql, redis and sqlite")]
     UnknownEngine {
         /// As planned or configured.
         engine: String,
@@ -474,6 +476,39 @@ pub enum DatabaseError {
         database: String,
         /// Where the former content is.
         safety_dump: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<DatabaseError>,
+    },
+    /// A load into an empty target ended early, and nothing can take back what it loaded.
+    #[error("{database} was empty and may now hold a part of the dump: look, and drop it before the next try")]
+    PartlyLoaded {
+        /// The target.
+        database: String,
+        /// Why.
+        #[source]
+        source: Box<DatabaseError>,
+    },
+    /// A dump could not be proved, or what is there not saved; the database that was made to prove it cannot be dropped by us.
+    #[error("{database} was not replaced and is as it was; database `{scratch}` holds a part of the dump: drop it by hand")]
+    ScratchLeft {
+        /// The target.
+        database: String,
+        /// Holds a part of the dump.
+        scratch: String,
+        /// Why.
+        #[source]
+        source: Box<DatabaseError>,
+    },
+    /// A database that is replaced collection by collection was replaced in part.
+    #[error("{database} is replaced in part; all of its former content is in {}, all of the dump in database `{scratch}`", safety_dump.display())]
+    HalfReplaced {
+        /// The target.
+        database: String,
+        /// Where the former content is.
+        safety_dump: PathBuf,
+        /// Holds the restored collections.
+        scratch: String,
         /// Why.
         #[source]
         source: Box<DatabaseError>,

@@ -29,6 +29,10 @@ pub(super) fn parse(url: &str) -> Result<Parts, &'static str> {
         let name = if engine == "sqlite" { "path" } else { "database" };
         parts.push((name, decode(path)?));
     }
+    if engine == "mongodb" {
+        mongodb(&mut parts, scheme, query)?;
+        return Ok(parts);
+    }
     for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         if let Some(name) = query_parameter(&decode(key)?) {
             parts.retain(|(known, _)| *known != name);
@@ -54,6 +58,23 @@ fn file(path: &str) -> Parts {
     let path = path.strip_prefix("//").unwrap_or(path);
     let path = split_off(path, '?').0;
     vec![("engine", Zeroizing::new("sqlite".to_owned())), ("path", Zeroizing::new(path.to_owned()))]
+}
+
+/// Options of MongoDB stay as they are written: its own programs read them. `srv` and `auth_source` are what they hang on.
+fn mongodb(parts: &mut Parts, scheme: &str, query: &str) -> Result<(), &'static str> {
+    let mut options = query.split('&').filter_map(|pair| pair.split_once('='));
+    let named = options.find(|(key, _)| key.eq_ignore_ascii_case("authSource")).map(|(_, value)| decode(value)).transpose()?;
+    let of_path = parts.iter().find(|(name, _)| *name == "database").map(|(_, value)| value.clone());
+    let srv = scheme == "mongodb+srv";
+    // The DNS record of a `+srv` name says it where the URL does not.
+    if let Some(source) = named.or(of_path.filter(|_| !srv)) {
+        parts.push(("auth_source", source));
+    }
+    if srv {
+        parts.push(("srv", Zeroizing::new("yes".to_owned())));
+    }
+    parts.push(("options", Zeroizing::new(query.to_owned())));
+    Ok(())
 }
 
 fn split_off(text: &str, at: char) -> (&str, &str) {
@@ -173,6 +194,19 @@ mod tests {
         assert_eq!(text("postgresql://u@/x?host=/run/postgresql"), "database=x engine=postgresql host=/run/postgresql user=u");
         assert!(text("mysql2://h/x").contains("engine=mysql"));
         assert!(text("sqlite3:///x").contains("engine=sqlite"));
+    }
+
+    #[test]
+    fn options_of_mongodb_stay_as_they_are() {
+        assert_eq!(
+            text("mongodb://u:p%40@a:27018,b:27019/shop?replicaSet=rs0&tls=true"),
+            "auth_source=shop database=shop engine=mongodb host=a:27018,b options=replicaSet=rs0&tls=true password=p@ port=27019 user=u"
+        );
+        assert_eq!(
+            text("mongodb+srv://u:p@c.example.net/shop?retryWrites=true"),
+            "database=shop engine=mongodb host=c.example.net options=retryWrites=true password=p srv=yes user=u"
+        );
+        assert!(text("mongodb://h/shop?authSource=admin").contains("auth_source=admin"));
     }
 
     #[test]
