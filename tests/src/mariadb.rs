@@ -51,6 +51,7 @@ impl MariaDb {
             .args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--max-allowed-packet=64M"])
             .args(options);
         let log = File::create(folder.path().join("log")).expect("a log file");
+        command.env("TMPDIR", folder.path());
         let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("mariadbd starts");
         let mut started = Self { folder, port, server };
         started.wait_until_it_answers();
@@ -134,6 +135,8 @@ fn install(folder: &Path) {
         .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
         .arg(format!("--datadir={}", folder.join("data").display()))
         .arg(format!("--user={}", user()));
+    // A server that starts removes every `#sql…` file of its folder for temporary ones, another's too.
+    command.env("TMPDIR", folder);
     let output = command.output().expect("mariadb-install-db runs");
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
 }

@@ -134,8 +134,8 @@ impl Parser {
                 _ => "it ends within a block".to_owned(),
             });
         }
-        // A view has no documents of its own, so nothing of it can be lost in the body.
-        match self.summary.collections.iter().find(|(_, one)| one.kind != Kind::View && !one.ended) {
+        // A view too: its empty block is what makes mongorestore create it.
+        match self.summary.collections.iter().find(|(_, one)| !one.ended) {
             Some((name, _)) => Err(format!("it ends before collection `{name}` does")),
             None => Ok(self.summary),
         }

@@ -61,7 +61,11 @@ fn options(connection: &ResolvedConnection) -> Result<Zeroizing<String>, Databas
         all.push('=');
         encode(value, &mut all);
     };
-    if let (Some(source), Some(_), false) = (connection.get("auth_source"), connection.get("user"), has(&["authSource"])) {
+    // Said even where it is the drivers' own: the tools would take the database that they dump. Only the DNS record of a `+srv` name
+    // and a mechanism that asks nobody at the server know better.
+    let knows_better = connection.get("srv").is_some() || has(&["authMechanism"]);
+    let source = connection.get("auth_source").or((!knows_better).then_some("admin"));
+    if let (Some(source), Some(_), false) = (source, connection.get("user"), has(&["authSource"])) {
         push("authSource", source);
     }
     if !has(&["tls", "ssl"]) {

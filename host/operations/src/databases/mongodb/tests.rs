@@ -77,6 +77,8 @@ fn parts() -> Vec<Vec<u8>> {
         ending("orders", &all),
         block("empty", &[]),
         ending("empty", &[]),
+        block("recent", &[]),
+        ending("recent", &[]),
         ending("system.buckets.heat", &[order(9)]),
     ]
 }
@@ -223,7 +225,7 @@ fn a_uri_says_what_the_connection_says() {
     assert_eq!(uri_of(&[("database", "shop")]), format!("mongodb://127.0.0.1/?{PATIENCE}"));
     assert_eq!(
         uri_of(&[("host", "db"), ("port", "27018"), ("user", "u@x"), ("password", "p:/%é"), ("database", "shop"), ("tls", "verify-full")]),
-        format!("mongodb://u%40x:p%3A%2F%25%C3%A9@db:27018/?tls=true&{PATIENCE}")
+        format!("mongodb://u%40x:p%3A%2F%25%C3%A9@db:27018/?authSource=admin&tls=true&{PATIENCE}")
     );
     assert_eq!(
         uri_of(&[("url", "mongodb://u:p@a:1,b:2/shop?replicaSet=rs0&connectTimeoutMS=5")]),
