@@ -4,7 +4,7 @@ const POLYNOMIAL: u64 = 0xC96C_5795_D787_0F42;
 
 static TABLE: [u64; 256] = table();
 
-#[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "a const table of 256")]
+#[expect(clippy::indexing_slicing, reason = "a const table of 256")]
 const fn table() -> [u64; 256] {
     let mut table = [0; 256];
     let mut n = 0;
