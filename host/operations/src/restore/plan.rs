@@ -152,7 +152,7 @@ fn wanted_items(snapshot: &Snapshot, options: &RestoreOptions) -> Result<BTreeSe
 
 /// `ITEM=NAME` and `ITEM=URL` by item.
 fn named_databases(snapshot: &Snapshot, texts: &[String]) -> Result<BTreeMap<String, String>, OperationError> {
-    let mut named = BTreeMap::new();
+    let mut named: BTreeMap<String, String> = BTreeMap::new();
     for text in texts {
         let (item, target) = text.split_once('=').filter(|(item, target)| !item.is_empty() && !target.is_empty()).ok_or_else(|| {
             let text = text.split_once("://").map_or(text.as_str(), |(scheme, _)| scheme);
@@ -165,9 +165,23 @@ fn named_databases(snapshot: &Snapshot, texts: &[String]) -> Result<BTreeMap<Str
                 there_are: databases.map(|(name, _)| name.clone()).collect(),
             });
         }
+        if let Some((other, _)) = named.iter().find(|(other, taken)| *taken == target && is_same_kind(snapshot, other, item)) {
+            let shown = if target.contains("://") { crate::restore::databases::without_password(target) } else { target.to_owned() };
+            return Err(OperationError::TargetDatabase {
+                target: shown,
+                item: item.to_owned(),
+                why: format!("item `{other}` goes there; name another database for one of them"),
+            });
+        }
         named.insert(item.to_owned(), target.to_owned());
     }
     Ok(named)
+}
+
+/// Two items whose targets of one name are one database.
+fn is_same_kind(snapshot: &Snapshot, one: &str, other: &str) -> bool {
+    let engine = |item: &str| snapshot.items.get(item).and_then(|record| record.database.as_ref()).map(|record| record.engine.as_str());
+    one != other && engine(one) == engine(other)
 }
 
 /// What the strategy says; a strategy that is gone or fails takes nothing from the restore but its advice.

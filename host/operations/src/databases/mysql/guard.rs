@@ -7,7 +7,10 @@
 //! the dump is refused too. Bodies of routines cannot be judged by their text; `rewrite` has the server parse each as
 //! one statement before it is sent.
 
-use super::super::DatabaseError;
+use super::{
+    super::DatabaseError,
+    session::{Session, conditional},
+};
 
 /// What a line belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +36,14 @@ pub(super) struct Guard {
     class: Class,
     quote: Option<u8>,
     line: u64,
-    /// A mode is in force in which `\` does not escape: no rows then.
-    plain_backslash: bool,
+    /// Within a conditional comment that not every server executes.
+    skippable: bool,
+    session: Session,
 }
 
 impl Guard {
     pub(super) fn new() -> Self {
-        Self { class: Class::Note, quote: None, line: 0, plain_backslash: false }
+        Self { class: Class::Note, quote: None, line: 0, skippable: false, session: Session::default() }
     }
 
     /// The next line that is not rows; `begins` when it begins a statement.
@@ -50,11 +54,13 @@ impl Guard {
         self.line += 1;
         let line = text.trim_ascii_end();
         if begins {
-            if self.quote.is_some() {
+            if self.quote.is_some() || self.skippable {
                 return Err(self.refuse(line));
             }
             self.class = classify(line, in_body).ok_or_else(|| self.refuse(line))?;
-            self.note_mode(line);
+            if self.class == Class::Session && !line.starts_with(b"DELIMITER ") {
+                self.session.set(line, in_body).ok_or_else(|| self.refuse(line))?;
+            }
         }
         match self.class {
             // The server judges them.
@@ -62,11 +68,12 @@ impl Guard {
             Class::Note | Class::Probe => {}
             Class::Session if line.starts_with(b"DELIMITER ") => {}
             class => {
-                let rows = line.starts_with(b"INSERT INTO `") && self.plain_backslash;
+                // In such a mode only bodies are made, which the server takes apart.
+                let odd = self.session.odd_mode && class != Class::Session;
                 let line = if in_body { line.strip_suffix(b";;").unwrap_or(line) } else { line };
-                let bare = self.bare_text(line).filter(|bare| !rows && class != Class::Table || !queries(bare, begins));
+                let bare = self.bare_text(line).filter(|bare| class != Class::Table || !queries(bare, begins));
                 let own = class != Class::Definition || begins || is_own_view(line);
-                if bare.is_none() || rows || !own {
+                if bare.is_none() || odd || !own {
                     return Err(self.refuse(line));
                 }
             }
@@ -80,13 +87,6 @@ impl Guard {
         DatabaseError::Refused { what: format!("`{text}` (line {} beside its rows) is nothing that our dumps hold", self.line) }
     }
 
-    fn note_mode(&mut self, line: &[u8]) {
-        let text = String::from_utf8_lossy(line).to_ascii_uppercase();
-        if self.class == Class::Session && text.contains("SQL_MODE") && !text.contains("@SAVED_SQL_MODE  ") {
-            self.plain_backslash = text.contains("NO_BACKSLASH_ESCAPES");
-        }
-    }
-
     /// What of the line is outside of quotes; `None` unless it is words and at most one `;`, at its end.
     fn bare_text(&mut self, line: &[u8]) -> Option<Vec<u8>> {
         let (mut rest, mut bare) = (line, Vec::new());
@@ -97,6 +97,9 @@ impl Guard {
                     rest = after.get(1..).unwrap_or_default();
                 } else if *byte == quote {
                     self.quote = None;
+                } else if self.skippable && *byte == b'*' && after.starts_with(b"/") {
+                    // A server that skips the comment does not know of the quote: it goes on here.
+                    return None;
                 }
                 continue;
             }
@@ -104,7 +107,11 @@ impl Guard {
                 (b'\'' | b'"' | b'`', _) => self.quote = Some(*byte),
                 (b';', _) if !after.is_empty() => return None,
                 (b'#' | b'\\', _) | (b'-', [b'-', ..]) => return None,
-                (b'/', [b'*', next, ..]) if *next != b'!' && *next != b'M' => return None,
+                (b'/', [b'*', ..]) => match conditional(&[b"/", after].concat()) {
+                    Some((_, surely)) if !self.skippable => self.skippable = !surely,
+                    _ => return None,
+                },
+                (b'*', [b'/', ..]) => self.skippable = false,
                 _ => bare.push(*byte),
             }
         }
@@ -156,7 +163,7 @@ fn classify_statement(text: &[u8]) -> Option<Class> {
     let own = |word: &str, ends: &[&str]| starts(word) && names_own(text.get(word.len()..).unwrap_or_default(), ends);
     let any = |words: &[&str], ends: &[&str]| words.iter().any(|word| own(word, ends));
     if starts("SET ") {
-        return is_session_variable(text).then_some(Class::Session);
+        return Some(Class::Session);
     }
     if starts("ALTER DATABASE ") {
         return text.ends_with(b";").then_some(Class::Database);
@@ -186,13 +193,6 @@ fn names_own(text: &[u8], ends: &[&str]) -> bool {
     ends.iter().any(|end| if end.ends_with(';') { rest == end.as_bytes() } else { rest.starts_with(end.as_bytes()) })
 }
 
-/// `SET a = @b, c = 1;` of this session, and nothing that reaches further or computes.
-fn is_session_variable(text: &[u8]) -> bool {
-    let upper = text.to_ascii_uppercase();
-    let has = |word: &str| memchr::memmem::find(&upper, word.as_bytes()).is_some();
-    !["GLOBAL", "PERSIST", "PASSWORD", "ROLE", "STATEMENT", "("].iter().any(|word| has(word))
-}
-
 /// A table made from a query could read another database.
 fn queries(bare: &[u8], begins: bool) -> bool {
     let words = || bare.split(|b| !b.is_ascii_alphanumeric() && *b != b'_').map(<[u8]>::to_ascii_uppercase);
@@ -211,7 +211,7 @@ fn is_own_view(line: &[u8]) -> bool {
 
 fn classify_body(text: &[u8]) -> Option<Class> {
     if text.starts_with(b"SET ") {
-        return is_session_variable(text).then_some(Class::Session);
+        return Some(Class::Session);
     }
     if text.starts_with(b"ALTER DATABASE ") {
         return Some(Class::Database);
@@ -366,6 +366,11 @@ mod tests {
         lines(&["CREATE TABLE `a` (", "  `b` int COMMENT 'SELECT; TABLE'", ") ENGINE=InnoDB;"]).unwrap();
         lines(&["/*!50001 CREATE ALGORITHM=UNDEFINED */", "/*!50001 VIEW `mysql`.`v` AS select 1 */;"]).unwrap_err();
         lines(&["/*!50003 SET sql_mode = 'NO_BACKSLASH_ESCAPES' */ ;", "INSERT INTO `a` VALUES"]).unwrap_err();
+        lines(&["SET sql_mode = 'ANSI_QUOTES';", "/*!50001 DROP VIEW IF EXISTS `v`*/;"]).unwrap_err();
+        lines(&["/*!99999 DROP VIEW IF EXISTS `a*/; DROP DATABASE v1; -- ` */;"]).unwrap_err();
+        lines(&["/*M!50001 DROP VIEW IF EXISTS `a*/; DROP DATABASE v1; -- ` */;"]).unwrap_err();
+        lines(&["CREATE TABLE `a` (", " `b` int /*!99999 COMMENT '", "*/); DROP DATABASE v1; -- ' */", ");"]).unwrap_err();
+        lines(&["CREATE TABLE `a` (", " `b` int /*!80023 INVISIBLE */ COMMENT '*/'", ") /*!80016 ENCRYPTION='Y' */;"]).unwrap();
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Lexer {
             self.begins = true;
         } else {
             let end: &[u8] = if self.in_body { b";;" } else { b";" };
-            let silent = text.is_empty() || text.starts_with(b"--");
+            let silent = text.is_empty() || text.starts_with(b"--") || super::guard::is_sandbox_line(text);
             self.begins = text.ends_with(end) || silent && self.begins;
         }
         self.line = line;
@@ -274,6 +274,12 @@ mod tests {
             let (_, rows, all) = run(MYSQL, size);
             assert_eq!((rows["o`dd"], all.as_slice()), (4, MYSQL.as_bytes()), "{size}");
         }
+    }
+
+    #[test]
+    fn what_follows_the_line_for_the_sandbox_begins_a_statement() {
+        let (begins, ..) = run("/*M!999999\\- enable the sandbox mode */ \nDROP DATABASE a;\n", 5);
+        assert!(begins.ends_with("[DROP DATABASE a;]"), "{begins}");
     }
 
     #[test]

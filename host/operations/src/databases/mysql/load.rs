@@ -122,7 +122,11 @@ impl Job<'_> {
         if shell.has_sandbox() {
             command.arg("--sandbox");
         }
-        command.arg(format!("--init-command=SET SESSION lock_wait_timeout = {}", client::LOCK_WAIT));
+        // The mode that the guard begins with, whatever the server's own is.
+        command.arg(format!(
+            "--init-command=SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO', SESSION lock_wait_timeout = {}",
+            client::LOCK_WAIT
+        ));
         command.arg(format!("--database={database}"));
         let mut fed = process::feed(&mut command, self.cancel, |stdin| {
             let mut rewriter = Rewriter::new(changes.clone(), stdin);

@@ -16,6 +16,7 @@ mod restore;
 mod rewrite;
 mod scan;
 mod scratch;
+mod session;
 mod swap;
 
 use super::{

@@ -155,7 +155,8 @@ impl Changer<'_> {
             Only::Definitions => class != Class::Table,
             Only::Triggers => matches!(class, Class::Session | Class::Body | Class::Database),
         };
-        wanted && class != Class::Probe && !(self.in_events && self.changes.drop_events)
+        // What the guard knows of the session must be so: what sets it is never left out.
+        class == Class::Session || wanted && class != Class::Probe && !(self.in_events && self.changes.drop_events)
     }
 
     fn keep(&mut self, class: Class, text: &[u8]) -> Result<(), DatabaseError> {

@@ -47,14 +47,24 @@ pub(super) enum Step {
     Kept,
 }
 
-/// Under which name the content of `database` is kept.
+/// How many names that are taken are stepped over.
+const KEPT_NAMES: u32 = 100;
+
+/// Under which name the content of `database` is kept, unless that is taken.
 pub(super) fn kept_name(database: &str, target: &RestoreTarget) -> String {
     format!("{}{}", kept_stem(database), target.stamp)
 }
 
+/// The `n`th name to try.
+fn numbered(name: &str, n: u32) -> String {
+    let suffix = if n == 1 { String::new() } else { format!("_{n}") };
+    let room = LONGEST_NAME - suffix.len();
+    format!("{}{suffix}", name.chars().take(room).collect::<String>())
+}
+
 /// What the names of all that was ever kept of `database` begin with.
 pub(super) fn kept_stem(database: &str) -> String {
-    let room = LONGEST_NAME - "_before_20261128_003100".len();
+    let room = LONGEST_NAME - "_before_20261128_003100_100".len();
     format!("{}_before_", database.chars().take(room).collect::<String>())
 }
 
@@ -78,7 +88,7 @@ pub(super) fn through_scratch(
     let calm = Cancel::default();
     let job = &Job { cancel: &calm, ..job.clone() };
     let kept = present.content().map(|_| kept_name(&job.database, job.target));
-    let mut swap = Swap { job, scratch, kept, old: present, new: &new, definitions, saved: None, watch };
+    let mut swap = Swap { job, scratch, kept, old: present, new: &new, definitions, saved: None, made: vec![scratch.to_owned()], watch };
     swap.run(&mut outcome)?;
     outcome.database.clone_from(&job.database);
     outcome.kept = swap.kept;
@@ -107,6 +117,8 @@ struct Swap<'a> {
     new: &'a Inventory,
     definitions: Vec<u8>,
     saved: Option<PathBuf>,
+    /// The databases that this run has made itself: nothing else is ever dropped.
+    made: Vec<String>,
     watch: &'a dyn Fn(Step),
 }
 
@@ -130,13 +142,16 @@ impl Swap<'_> {
 
     fn prepare(&mut self, outcome: &mut RestoreOutcome) -> Result<(), DatabaseError> {
         let job = self.job;
-        if let Some(kept) = &self.kept {
+        if let Some(kept) = self.kept.clone() {
             self.saved = Some(job.save(&job.target.safety_dir, false)?);
-            let sql = format!("CREATE DATABASE {} CHARACTER SET {} COLLATE {};", quoted(kept), self.old.charset, self.old.collation);
-            job.query(&sql)?;
+            let made = self.make_kept(&kept)?;
+            self.made.push(made.clone());
+            self.kept = Some(made);
         }
         if !self.old.exists {
-            return job.create(&job.database);
+            job.create(&job.database)?;
+            self.made.push(job.database.clone());
+            return Ok(());
         }
         if (&self.old.charset, &self.old.collation) != (&job.record.charset, &job.record.collation) {
             let sql = format!("ALTER DATABASE {}{};", quoted(&job.database), job.character_set());
@@ -146,6 +161,19 @@ impl Swap<'_> {
                 .extend(failed.map(|error| format!("the database's default character set stays {}: {error}", self.old.charset)));
         }
         Ok(())
+    }
+
+    /// An empty database of that name, or of that name with a number: another item may have kept its content there.
+    fn make_kept(&self, name: &str) -> Result<String, DatabaseError> {
+        let (charset, collation) = (&self.old.charset, &self.old.collation);
+        let mut n = 1;
+        loop {
+            let kept = numbered(name, n);
+            match self.job.query(&format!("CREATE DATABASE {} CHARACTER SET {charset} COLLATE {collation};", quoted(&kept))) {
+                Err(DatabaseError::Client { message, .. }) if n < KEPT_NAMES && client::error_number(&message) == Some(1007) => n += 1,
+                made => return made.map(|_| kept),
+            }
+        }
     }
 
     /// Whether nobody holds a table of the target: dropping its triggers would wait for them, too.
@@ -305,12 +333,7 @@ impl Swap<'_> {
         if let Some(saved) = &self.saved {
             let _ = fs::remove_file(saved);
         }
-        give_up(self.job, &self.made(), error)
-    }
-
-    fn made(&self) -> Vec<&str> {
-        let target = (!self.old.exists).then_some(self.job.database.as_str());
-        [Some(self.scratch), self.kept.as_deref(), target].into_iter().flatten().collect()
+        give_up(self.job, &self.made.iter().map(String::as_str).collect::<Vec<_>>(), error)
     }
 
     /// The tables are where they were; some of the target's triggers may be gone.

@@ -357,6 +357,27 @@ fn a_target_that_holds_something_is_refused_or_saved_and_replaced() {
     place.server.sql("DROP DATABASE present_before_20261128_003100");
 }
 
+#[test]
+fn what_an_earlier_item_kept_under_the_same_name_is_never_dropped() {
+    let place = place("kept_twice");
+    place.sql("CREATE TABLE t(a INT); INSERT INTO t VALUES (1)");
+    let (sql, report) = dump(&*place.root(), &place.options()).unwrap();
+    let taken = "kept_twice_before_20261128_003100";
+    place.server.sql(&format!("CREATE DATABASE {taken}; CREATE TABLE {taken}.precious(a INT)"));
+    let outcome = restore(&*place.root(), &sql, &report.record, &place.target(None, true)).unwrap();
+    assert_eq!(outcome.kept.as_deref(), Some("kept_twice_before_20261128_003100_2"));
+    // Nor when nothing can be saved, so that the restore is taken back.
+    fs::remove_dir_all(place.folder.path().join("safety")).unwrap();
+    fs::write(place.folder.path().join("safety"), "no folder").unwrap();
+    restore(&*place.root(), &sql, &report.record, &place.target(None, true)).unwrap_err();
+    let tables = |name: &str| {
+        place.server.sql(&format!("SELECT GROUP_CONCAT(TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{name}'"))
+    };
+    assert_eq!((tables(taken).trim(), tables(&format!("{taken}_2")).trim()), ("precious", "t"));
+    assert_eq!(place.server.sql("SHOW DATABASES LIKE 'kept\\_twice\\_havun%'"), "");
+    place.server.sql(&format!("DROP DATABASE {taken}; DROP DATABASE {taken}_2"));
+}
+
 fn without_events(fingerprint: &str) -> String {
     fingerprint.lines().filter(|line| !line.starts_with("nightly")).collect::<Vec<_>>().join("\n")
 }

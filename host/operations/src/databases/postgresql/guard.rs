@@ -225,7 +225,8 @@ impl Gate<'_> {
     }
 
     fn create(&mut self, tokens: &Tokens, text: &[u8]) -> Result<Verdict, String> {
-        let table = tokens.word(1) == "table" || tokens.word(2) == "table" && tokens.word(1) != "foreign";
+        // `CREATE GLOBAL TEMPORARY TABLE`: up to two words stand before it.
+        let table = tokens.word(1) != "foreign" && (1..=3).any(|at| tokens.word(at) == "table");
         if table && tokens.has_outside("as") {
             return Err("a table made by a query".to_owned());
         }
@@ -430,7 +431,7 @@ fn next_token(text: &[u8]) -> Option<(Option<Token>, &[u8])> {
     let (first, rest) = text.split_first()?;
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | 0x80..);
     Some(match (first, rest) {
-        (b'-', [b'-', ..]) => (None, text.get(memchr::memchr(b'\n', text).unwrap_or(text.len())..).unwrap_or_default()),
+        (b'-', [b'-', ..]) => (None, text.get(memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len())..).unwrap_or_default()),
         (b'/', [b'*', ..]) => (None, after_comment(text)),
         (b'\'', _) => closed_by(rest, b'\'', Token::Text),
         (b'"', _) => closed_by(rest, b'"', Token::Name),
@@ -560,6 +561,11 @@ mod tests {
             "SELECT pg_catalog.set_config('session_preload_libraries', 'x', false);",
             "CREATE TABLE x AS SELECT pg_read_file('/etc/passwd');",
             "CREATE UNLOGGED TABLE x AS TABLE pg_authid;",
+            "CREATE LOCAL TEMPORARY TABLE x AS SELECT pg_read_file('/etc/passwd');",
+            "CREATE GLOBAL /* */ TEMP TABLE x AS EXECUTE y;",
+            "-- x\rDROP DATABASE victim;",
+            "CREATE TABLE x -- (\r AS SELECT pg_read_file('/etc/passwd')\n;",
+            "-- x\0\nSELECT 1;",
             "CREATE MATERIALIZED VIEW x AS SELECT pg_read_file('/etc/passwd');",
             "CREATE SUBSCRIPTION s CONNECTION 'host=evil' PUBLICATION p;",
             "CREATE ROLE evil SUPERUSER;",

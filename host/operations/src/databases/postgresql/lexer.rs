@@ -93,6 +93,10 @@ impl Lexer {
     }
 
     pub(super) fn feed<E>(&mut self, bytes: &[u8], take: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+        // psql drops the rest of the line behind one, wherever it stands.
+        if memchr::memchr(0, bytes).is_some() {
+            take(Piece::Odd("a NUL byte"))?;
+        }
         let mut rest = bytes;
         while let [byte, tail @ ..] = rest {
             if self.state == State::Rows {
@@ -122,7 +126,8 @@ impl Lexer {
             State::Plain => return self.plain(byte, take),
             State::LineComment => {
                 self.text.push(byte);
-                if byte == b'\n' {
+                // psql and the server end it at either.
+                if matches!(byte, b'\n' | b'\r') {
                     self.state = State::Plain;
                     self.last = byte;
                     if self.begun.is_none() {
@@ -231,7 +236,6 @@ impl Lexer {
             b'(' => self.parentheses += 1,
             b')' => self.parentheses = self.parentheses.saturating_sub(1),
             b';' if self.parentheses == 0 && self.bodies == 0 => return self.statement(take),
-            0 => self.odd = Some("a NUL byte"),
             _ => {}
         }
         if self.begun.is_none() && self.text.len() >= BETWEEN { self.between(take) } else { self.check_length(take) }
@@ -443,6 +447,8 @@ mod tests {
         for (text, expected) in [
             ("SELECT 1; SELECT ';';", vec!["SSELECT 1;", "SSELECT ';';"]),
             ("-- a; \\! b\nSELECT 1;", vec!["-- a; \\! b\n", "SSELECT 1;"]),
+            ("-- a\rDROP DATABASE b;", vec!["-- a\r", "SDROP DATABASE b;"]),
+            ("SELECT 1 -- a\r; DROP DATABASE b;", vec!["SSELECT 1 -- a\r;", "SDROP DATABASE b;"]),
             ("/* a /* ; */ ; */SELECT 1 -- ;\n;", vec!["/* a /* ; */ ; */", "SSELECT 1 -- ;\n;"]),
             ("SELECT $a$;$b$;$a;$a$;", vec!["SSELECT $a$;$b$;$a;$a$;"]),
             ("SELECT $$;\\! x$$;", vec!["SSELECT $$;\\! x$$;"]),
@@ -490,6 +496,12 @@ mod tests {
             "CREATE FUNCTION begin() RETURNS int AS 'x'; DO $$ $$; END;",
             "SELECT 1$a$;$a$;",
             "SELECT E'a'\n--\n'\\';",
+            "-- a\0b\nSELECT 1;",
+            "/* \0 */",
+            "SELECT '\0';",
+            "SELECT \"\0\";",
+            "SELECT $$\0$$;",
+            "COPY a FROM stdin;\n\0\n\\.\n",
         ] {
             assert!(pieces(text, 1).iter().any(|piece| piece.starts_with('O')), "{text}: {:?}", pieces(text, 1));
         }

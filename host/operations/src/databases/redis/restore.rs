@@ -145,18 +145,18 @@ impl Job<'_> {
     }
 
     fn swap_in(&mut self, present: &Keyspace, places: &BTreeMap<u32, u32>) -> Result<(), DatabaseError> {
+        let mut filling = Vec::new();
         let filled = numbers(&self.loaded.keys).collect::<Vec<_>>().into_iter().try_for_each(|number| {
             let place = places.get(&number).copied().unwrap_or(number);
+            self.still_empty(place)?;
+            filling.push(place);
             self.copy(number, place)
         });
-        let done = filled.and_then(|()| self.swap(places));
-        if let Err(error) = done {
-            // Only what we have filled ourselves: these were empty.
-            for place in places.values() {
-                let _ = self.calm(&[&[b"SELECT", place.to_string().as_bytes()], &[b"FLUSHDB"]]);
-            }
+        if let Err(error) = filled.and_then(|()| self.queue_swap(places)) {
+            self.empty_again(&filling);
             return Err(error);
         }
+        self.swap(places)?;
         let kept: Vec<String> = places
             .iter()
             .filter(|(number, _)| present.keys.contains_key(&format!("db{number}")))
@@ -178,20 +178,48 @@ impl Job<'_> {
         commands.iter().try_for_each(|words| wire.ask(words).map(drop))
     }
 
-    /// All of them change places at once.
-    fn swap(&mut self, places: &BTreeMap<u32, u32>) -> Result<(), DatabaseError> {
+    /// Drops what we have filled ourselves: it was empty, and nothing has changed places with it.
+    fn empty_again(&self, filling: &[u32]) {
+        for place in filling {
+            let _ = self.calm(&[&[b"SELECT", place.to_string().as_bytes()], &[b"FLUSHDB"]]);
+        }
+    }
+
+    /// Somebody may have filled it since it was chosen.
+    fn still_empty(&mut self, place: u32) -> Result<(), DatabaseError> {
+        self.to.ask(&[b"SELECT", place.to_string().as_bytes()])?;
+        match self.to.ask(&[b"DBSIZE"])? {
+            Reply::Number(0) => Ok(()),
+            keys => {
+                let content = format!("{} keys in db{place}, which was empty a moment ago", keys.text());
+                Err(DatabaseError::NotEmpty { database: self.engine.describe_server(), content })
+            }
+        }
+    }
+
+    fn queue_swap(&mut self, places: &BTreeMap<u32, u32>) -> Result<(), DatabaseError> {
         self.to.ask(&[b"MULTI"])?;
         for (number, place) in places {
             self.to.ask(&[b"SWAPDB", number.to_string().as_bytes(), place.to_string().as_bytes()])?;
         }
-        match self.to.ask(&[b"EXEC"])? {
-            Reply::List(answers) if answers.iter().all(|answer| !matches!(answer, Reply::Error(_))) => Ok(()),
-            other => Err(DatabaseError::Client {
-                program: "EXEC".to_owned(),
-                status: self.engine.describe_server(),
-                message: format!("{other:?}"),
-            }),
-        }
+        Ok(())
+    }
+
+    /// All of them change places at once. From here on the server may have done it whatever the answer is, so nothing is
+    /// emptied any more: what was there before could be where the new keys were.
+    fn swap(&mut self, places: &BTreeMap<u32, u32>) -> Result<(), DatabaseError> {
+        let why = match self.to.ask(&[b"EXEC"]) {
+            Ok(Reply::List(answers)) if answers.iter().all(|answer| !matches!(answer, Reply::Error(_))) => return Ok(()),
+            Ok(other) => format!("{other:?}"),
+            Err(error) => error.to_string(),
+        };
+        let pairs: Vec<String> = places.iter().map(|(number, place)| format!("db{number} with db{place}")).collect();
+        let message = format!(
+            "{why}; whether these have changed places is not known: {}. Nothing was emptied: look at each (redis-cli -n NUMBER DBSIZE) \
+             before one is flushed",
+            pairs.join(", ")
+        );
+        Err(DatabaseError::Client { program: "EXEC".to_owned(), status: self.engine.describe_server(), message })
     }
 
     /// Every key of one database of the private server, with its time to live.
@@ -248,7 +276,12 @@ impl Job<'_> {
 
     /// Without room for both: into a file with what is there, then out with it.
     fn replace(&mut self, present: &Keyspace) -> Result<(), DatabaseError> {
-        let saved = if present.keys.is_empty() { None } else { Some(self.save()?) };
+        let now = Keyspace::take(&mut self.to)?;
+        if let (true, Some(content)) = (present.keys.is_empty(), now.content()) {
+            let content = format!("{content}, and was empty when this restore began");
+            return Err(DatabaseError::NotEmpty { database: self.engine.describe_server(), content });
+        }
+        let saved = if now.keys.is_empty() { None } else { Some(self.save()?) };
         let all: Vec<u32> = numbers(&self.loaded.keys).collect();
         let filled = self.to.ask(&[b"FLUSHALL"]).map(drop).and_then(|()| all.iter().try_for_each(|number| self.copy(*number, *number)));
         if let Err(error) = filled {

@@ -187,7 +187,8 @@ fn a_server_away_a_wrong_password_and_a_missing_right_are_said() {
 
 #[test]
 fn a_dump_cut_by_a_killed_connection_is_an_error() {
-    let place = place(&["rdbcompression no", "repl-diskless-sync yes", "repl-diskless-sync-delay 0", "client-output-buffer-limit replica 0 0 0"]);
+    let place =
+        place(&["rdbcompression no", "repl-diskless-sync yes", "repl-diskless-sync-delay 0", "client-output-buffer-limit replica 0 0 0"]);
     place.server.ask(&["EVAL", "for i = 1, 300 do redis.call('SET', i, string.rep(i .. 'x', 40000)) end", "0"]);
     let options = DumpOptions { exclude_rows: Vec::new(), scratch_dir: place.folder.path().to_owned(), lock_wait: Duration::from_secs(1) };
     let engine = place.engine();
@@ -207,4 +208,29 @@ fn a_dump_cut_by_a_killed_connection_is_an_error() {
     }
     let error = dump.write(RDB, &mut Killing(&place.server, 0)).unwrap_err();
     assert!(matches!(error, DatabaseError::Truncated { .. } | DatabaseError::Connect { .. }), "{error}");
+}
+
+#[test]
+fn what_was_filled_while_the_dump_was_proved_is_neither_swapped_nor_flushed() {
+    for lines in [&[][..], &["databases 4"]] {
+        let place = place(lines);
+        place.fill();
+        // Of four databases none is left to fill: what is there goes out.
+        ["1", "2"].iter().filter(|_| !lines.is_empty()).for_each(|number| drop(place.server.ask(&["-n", number, "SET", "a", "1"])));
+        let (bytes, report) = dump(&*place.engine(), &place).unwrap();
+        place.server.ask(&["FLUSHALL"]);
+        // The highest numbers are the ones that would be filled.
+        let fill = ["-n", if lines.is_empty() { "15" } else { "1" }, "SET", "precious", "1"];
+        let source = |out: &mut (dyn Write + Send)| {
+            place.server.ask(&fill);
+            place.server.ask(&["SET", "mine", "1"]);
+            out.write_all(&bytes).map_err(Into::into)
+        };
+        let error = place.engine().restore(&source, &report.record, &place.target(false), &Cancel::default()).unwrap_err();
+        assert!(matches!(error, DatabaseError::NotEmpty { .. }), "{error}");
+        assert_eq!(
+            (place.server.ask(&["GET", "mine"]), place.server.ask(&[fill[0], fill[1], "GET", "precious"])),
+            ("1".to_owned(), "1".to_owned())
+        );
+    }
 }
