@@ -532,6 +532,40 @@ fn copied(from: &dyn Store, to: &dyn Store) {
     objects(from).iter().for_each(|(name, bytes)| put(to, name, bytes));
 }
 
+/// A clean-up that repacks.
+fn keep_newest(vault: &Vault, hour: i64) {
+    let all = vault.snapshots().unwrap().snapshots;
+    let newest = all.last().unwrap().id;
+    let verdict = |id| havun_model::retention::Verdict { id, keep: id == newest, reason: "old".to_owned() };
+    let verdicts: Vec<_> = all.iter().map(|s| verdict(s.id)).collect();
+    let plan = vault.plan_cleanup(&verdicts, now(hour), &kit::prune_options()).unwrap();
+    vault.execute_cleanup(plan, "test", false).unwrap();
+}
+
+#[test]
+fn old_packs_that_take_the_place_of_a_repacked_one_are_marked_no_more() {
+    for how in [Harm::Delete, Harm::Flip] {
+        let scene = Scene::wasteful();
+        let hot = scene.bench.open(&scene.hot).unwrap();
+        let before = objects(&*scene.hot);
+        keep_newest(&hot, 2);
+        let there = objects(&*scene.hot);
+        let made: Vec<String> = there.keys().filter(|name| name.contains("/packs/") && !before.contains_key(*name)).cloned().collect();
+        assert!(!made.is_empty() && there.keys().any(|name| name.contains("/marks/")), "the test tests nothing");
+        made.iter().for_each(|pack| drop(harm(&*scene.hot, pack, how)));
+        let report = repair(&hot, &[], &RepairOptions { objects: made, state: None, ..scene.mending("a") }, &NoProgress).unwrap();
+        assert_eq!(report.left, 0, "the old ones still lie there: {report:?}");
+        // The same tree and the same dump again: only the snapshot object is new.
+        let (again, _) = scene.bench.backup(&hot, scene.root.path(), &noise(1050, 300_000), 12).unwrap();
+        assert_eq!((again.stats.packs_new, again.stats.chunks_new), (0, 0));
+        for hour in [40, 80] {
+            keep_newest(&hot, hour);
+            let damage = hot.verify(&VerifyOptions { snapshot: None, read_data: true, threads: 2 }, &NoProgress).unwrap().damage;
+            assert_eq!(damage, [], "after {hour} hours");
+        }
+    }
+}
+
 #[test]
 fn a_repacked_pack_is_mended_by_the_packs_that_it_was_made_of() {
     let scene = Scene::wasteful();
@@ -540,11 +574,7 @@ fn a_repacked_pack_is_mended_by_the_packs_that_it_was_made_of() {
     let files = contents(&hot, &newest.snapshot);
     let before = objects(&*scene.hot);
     for hour in [2, 30] {
-        let verdicts = hot.snapshots().unwrap().snapshots.into_iter();
-        let verdicts: Vec<_> =
-            verdicts.map(|s| havun_model::retention::Verdict { id: s.id, keep: s.id == newest.id, reason: "old".to_owned() }).collect();
-        let plan = hot.plan_cleanup(&verdicts, now(hour), &kit::prune_options()).unwrap();
-        hot.execute_cleanup(plan, "test", false).unwrap();
+        keep_newest(&hot, hour);
     }
     let now_there = objects(&*scene.hot);
     let made: Vec<&String> = now_there.keys().filter(|name| name.contains("/packs/") && !before.contains_key(*name)).collect();

@@ -73,11 +73,32 @@ impl Vault {
         if packs.is_empty() {
             return Ok(());
         }
-        let mark = Mark { marked_at: now, packs: packs.iter().copied().collect() };
-        let json = serde_json::to_vec(&mark).map_err(|e| VaultError::Internal { what: "writing a mark", why: e.to_string() })?;
+        self.publish_mark(lease, epoch, &Mark { marked_at: now, packs: packs.iter().copied().collect() })?;
+        report.marked += packs.len() as u64;
+        Ok(())
+    }
+
+    fn publish_mark(&self, lease: &dyn Lease, epoch: &str, mark: &Mark) -> Result<(), VaultError> {
+        let json = serde_json::to_vec(mark).map_err(|e| VaultError::Internal { what: "writing a mark", why: e.to_string() })?;
         lease.check().map_err(|e| at(&*self.store, e))?;
         publish(&*self.store, &layout::mark(epoch, &hex::encode(Sha256::digest(&json))), &json)?;
-        report.marked += packs.len() as u64;
+        Ok(())
+    }
+
+    /// Takes packs that are needed again from the marks that name them: the new mark first, then the old one goes.
+    pub(crate) fn unmark_packs(&self, lease: &dyn Lease, epoch: &str, packs: &BTreeSet<PackId>) -> Result<(), VaultError> {
+        for (name, mut mark) in self.read_marks(epoch)? {
+            let before = mark.packs.len();
+            mark.packs.retain(|id| !packs.contains(id));
+            if mark.packs.len() == before {
+                continue;
+            }
+            if !mark.packs.is_empty() {
+                self.publish_mark(lease, epoch, &mark)?;
+            }
+            lease.check().map_err(|e| at(&*self.store, e))?;
+            self.store.remove(&name).map_err(|e| at(&*self.store, e))?;
+        }
         Ok(())
     }
 }

@@ -341,6 +341,9 @@ impl Repair<'_> {
     fn pack_left(&mut self, epoch: &str, hash: &str, what: &str, why: String) -> Result<(RepairOutcome, Option<String>), VaultError> {
         let Ok(id) = hash.parse::<PackId>() else { return Ok((RepairOutcome::Lost { why }, None)) };
         if self.target.can_read() && self.is_unneeded(epoch, &id)? {
+            if self.removes() {
+                self.needed_again(epoch)?;
+            }
             return Ok((RepairOutcome::Unneeded, None));
         }
         if !self.removes() {

@@ -36,9 +36,21 @@ impl Repair<'_> {
                 return Ok(Some((RepairOutcome::Lost { why }, kept)));
             }
         }
-        self.list_unlisted(epoch)?;
         let kept = self.put_aside(&layout::pack(epoch, id))?;
+        self.needed_again(epoch)?;
         Ok(Some((RepairOutcome::Repaired { from: format!("the packs that it was made of{from}") }, kept)))
+    }
+
+    /// Old packs that snapshots need again, now that a repacked one is gone, are marked no more, and listed: backups rely on them.
+    pub(super) fn needed_again(&self, epoch: &str) -> Result<(), VaultError> {
+        let moved = self.target.moved(epoch)?;
+        let loaded = self.target.load_index(epoch, false, &BTreeSet::new())?;
+        let list = self.target.snapshots()?.snapshots;
+        let of_epoch = list.iter().filter(|stored| stored.snapshot.epoch == epoch);
+        let needed = of_epoch.flat_map(|stored| moved.newest(&stored.id, &stored.snapshot.packs, &|id| loaded.is_whole(id))).collect();
+        self.target.unmark_packs(&*self.lease, epoch, &needed)?;
+        self.list_unlisted(epoch)?;
+        Ok(())
     }
 
     /// Whether all that `id` was made of by one of the records is whole in the target or in hand.
