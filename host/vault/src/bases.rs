@@ -80,29 +80,19 @@ impl Index {
 }
 
 /// The deltas that cannot be read because chunks that they rest on are among `bad` or not in the index: each with the chunk that
-/// is the cause. A chunk that also lies elsewhere is read from there.
+/// is the cause. A chunk that also lies elsewhere, plainly or as a delta of others, is read from there.
 pub(crate) fn broken(index: &Index, bad: &HashSet<ChunkId>) -> HashMap<ChunkId, ChunkId> {
-    let mut frames = Vec::new();
-    for (number, pack) in (0..).zip(index.packs()).filter(|(_, pack)| pack.kind == PackKind::Delta) {
-        let toc = index.toc(&pack.id).into_iter().flat_map(|toc| toc.frames);
-        for (frame, contents) in (0..).zip(toc) {
-            let here = |id: &ChunkId| index.get(id).is_some_and(|at| (at.pack, at.frame) == (number, frame));
-            let entries: Vec<ChunkId> = contents.entries.iter().map(|entry| entry.id).filter(|id| here(id) && !bad.contains(id)).collect();
-            frames.push((entries, contents.bases));
-        }
-    }
+    let deltas = index.deltas();
+    let mut open: Vec<&ChunkId> = deltas.frames.keys().filter(|id| !bad.contains(*id) && index.is_only_delta(id)).collect();
     let mut causes = HashMap::new();
     loop {
-        let before = causes.len();
-        for (entries, bases) in &frames {
-            let cause = |base: &ChunkId| causes.get(base).copied().or((bad.contains(base) || index.get(base).is_none()).then_some(*base));
-            if let Some(cause) = bases.iter().find_map(cause) {
-                for id in entries {
-                    causes.entry(*id).or_insert(cause);
-                }
-            }
-        }
-        if causes.len() == before {
+        let before = open.len();
+        open.retain(|id| {
+            let cause = deltas.cause(id, index, bad, &causes);
+            causes.extend(cause.map(|cause| (**id, cause)));
+            cause.is_none()
+        });
+        if open.len() == before {
             return causes;
         }
     }
@@ -126,6 +116,15 @@ impl Deltas {
                 }
             }
         }
+    }
+
+    /// Why a chunk cannot be read from any of its deltas: the first one's base that is to blame.
+    fn cause(&self, id: &ChunkId, index: &Index, bad: &HashSet<ChunkId>, causes: &HashMap<ChunkId, ChunkId>) -> Option<ChunkId> {
+        let of = |base: &ChunkId| causes.get(base).copied().or((bad.contains(base) || index.get(base).is_none()).then_some(*base));
+        let frames = self.frames.get(id)?.iter().filter_map(|number| self.bases.get(*number));
+        let mut found = frames.map(|bases| bases.iter().find_map(of));
+        let first = found.next()??;
+        found.all(|cause| cause.is_some()).then_some(first)
     }
 
     fn bases_of(&self, id: &ChunkId) -> impl Iterator<Item = &ChunkId> {

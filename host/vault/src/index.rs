@@ -175,6 +175,12 @@ impl Index {
         self.rows.iter().filter(|row| row.id == *id).map(|row| row.at).collect()
     }
 
+    /// Whether the chunk lies in packs of deltas and in no other: [`Index::get`] prefers the others.
+    pub(crate) fn is_only_delta(&self, id: &ChunkId) -> bool {
+        let pack = self.get(id).and_then(|at| self.pack(at.pack));
+        pack.is_some_and(|pack| pack.kind == PackKind::Delta)
+    }
+
     /// A pack by its number in a [`Location`].
     pub fn pack(&self, number: u32) -> Option<&PackRecord> {
         self.packs.get(number as usize)

@@ -305,4 +305,4 @@ impl OpenPack<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

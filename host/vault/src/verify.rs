@@ -12,7 +12,7 @@ use crate::{
     manifest::ListLine,
     moved::Moved,
     open::{Vault, at, sum_line},
-    pack::{PackKind, PackReader, Toc},
+    pack::{PackKind, PackReader, Toc, TocFrame},
     progress::Progress,
     reader::ChunkReader,
     snapshots::{Damage, StoredSnapshot},
@@ -119,7 +119,7 @@ struct PackFindings {
     bad_packs: BTreeMap<PackId, String>,
     bad_chunks: HashSet<ChunkId>,
     /// Deltas that could not be read for want of their bases: where they lie, and why not.
-    baseless: Vec<(PackId, ChunkId, String)>,
+    baseless: Vec<(PackId, TocFrame, String)>,
     /// Deltas that cannot be read, with the chunk that is the cause.
     causes: HashMap<ChunkId, ChunkId>,
 }
@@ -129,11 +129,11 @@ impl PackFindings {
     /// own pack's fault.
     fn spread(&mut self, index: &Index) {
         self.causes = broken(index, &self.bad_chunks);
-        for (pack, chunk, why) in std::mem::take(&mut self.baseless) {
-            if !self.causes.contains_key(&chunk) && !self.bad_chunks.contains(&chunk) {
-                self.bad_packs.entry(pack).or_insert(why);
-                self.bad_chunks.insert(chunk);
-            }
+        let mut baseless = std::mem::take(&mut self.baseless);
+        baseless.retain(|(_, frame, _)| frame.bases.iter().all(|base| self.cause(base, index).is_none()));
+        for (pack, frame, why) in baseless {
+            self.bad_chunks.extend(frame.entries.iter().map(|entry| entry.id).filter(|id| is_read_from(index, id, &pack)));
+            self.bad_packs.entry(pack).or_insert(why);
         }
     }
 
@@ -144,6 +144,11 @@ impl PackFindings {
         }
         self.causes.get(id).copied()
     }
+}
+
+/// Whether readers look into this pack for a chunk first; one that another pack has too may be read from there.
+fn is_read_from(index: &Index, id: &ChunkId, pack: &PackId) -> bool {
+    index.get(id).and_then(|at| index.pack(at.pack)).is_none_or(|found| found.id == *pack)
 }
 
 impl Check<'_> {
@@ -277,7 +282,7 @@ impl Check<'_> {
                 bytes.fetch_add(size, Ordering::Relaxed);
                 chunks.fetch_add(found.chunks, Ordering::Relaxed);
                 let mut all = findings.lock().unwrap_or_else(PoisonError::into_inner);
-                all.baseless.extend(found.baseless.into_iter().map(|(chunk, why)| (*id, chunk, why)));
+                all.baseless.extend(found.baseless.into_iter().map(|(frame, why)| (*id, frame, why)));
                 if let Some(what) = found.what {
                     all.bad_packs.insert(*id, what);
                     all.bad_chunks.extend(found.bad_chunks);
@@ -328,7 +333,7 @@ impl Check<'_> {
             let prefix = match bases.as_mut().map(|bases| bases.prefix_of(name.as_str(), &frame.bases)).transpose() {
                 Ok(prefix) => prefix,
                 Err(error) if error.is_integrity() => {
-                    finding.baseless.extend(frame.entries.iter().map(|entry| (entry.id, error.to_string())));
+                    finding.baseless.push((frame.clone(), error.to_string()));
                     continue;
                 }
                 Err(other) => return Err(other),
@@ -354,8 +359,7 @@ impl Check<'_> {
                 finding.chunks += 1;
                 if part.is_none_or(|part| Sha256::digest(part).as_slice() != entry.id.as_bytes()) {
                     finding.what.get_or_insert_with(|| format!("chunk {} in it is not what its id says", entry.id));
-                    // A chunk that another pack has too is read from there.
-                    if index.get(&entry.id).and_then(|at| index.pack(at.pack)).is_none_or(|pack| pack.id == *id) {
+                    if is_read_from(index, &entry.id, id) {
                         finding.bad_chunks.push(entry.id);
                     }
                 }
@@ -411,7 +415,7 @@ impl Check<'_> {
 struct PackFinding {
     what: Option<String>,
     bad_chunks: Vec<ChunkId>,
-    baseless: Vec<(ChunkId, String)>,
+    baseless: Vec<(TocFrame, String)>,
     chunks: u64,
 }
 

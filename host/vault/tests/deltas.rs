@@ -260,7 +260,7 @@ fn rows_that_come_in_the_middle_and_a_dump_that_grew_are_found_again() {
     let run = scene.backup(&second, 1);
     let added = scene.stored() - before;
     assert!(run.stats.chunks_delta >= 5, "{:?}", run.stats);
-    assert!(added < 2_600_000, "{added} bytes for 1 MB that is new: two chunks to find the place again, no more");
+    assert!(added < 4_000_000, "{added} bytes for 1 MB that is new, and a few chunks to find the place again; without that it is 5 MB");
     assert!(scene.dump(&run.stored.snapshot) == second);
 }
 
@@ -385,6 +385,45 @@ fn clean_ups_keep_what_deltas_rest_on_and_free_the_rest() {
     let next = scene.backup(&a_day_later(&dumps[12], 13), 40);
     assert!(next.stats.chunks_delta > 0, "the next dump is a delta of what is left");
     assert!(scene.dump(&next.stored.snapshot) == a_day_later(&dumps[12], 13));
+}
+
+#[test]
+fn nothing_is_repacked_while_a_pack_of_deltas_cannot_be_seen() {
+    for cut in [false, true] {
+        let (scene, dumps) = Scene::of_days(2);
+        let last = scene.snapshots().pop().unwrap();
+        let deltas = scene.packs().into_keys().find(|pack| scene.toc(pack).kind == PackKind::Delta).unwrap();
+        let whole = scene.memory.read(&name(&deltas), 1 << 30).unwrap();
+        match cut {
+            true => assert!(scene.memory.damage(&name(&deltas), |bytes| bytes.truncate(100))),
+            false => scene.memory.remove(&name(&deltas)).unwrap(),
+        }
+        let clean_up = |hour: i64| {
+            let vault = scene.vault();
+            let list = vault.snapshots().unwrap().snapshots;
+            let verdicts: Vec<Verdict> =
+                list.iter().map(|s| Verdict { id: s.id, keep: s.id == last.id, reason: "older".to_owned() }).collect();
+            let plan = vault.plan_cleanup(&verdicts, now(hour), &prune_options()).unwrap();
+            vault.execute_cleanup(plan, "test", false).unwrap()
+        };
+        for hour in [400, 500, 600] {
+            let report = clean_up(hour);
+            assert_eq!(report.repacked, 0, "{report:?}");
+            assert!(report.notes.iter().any(|note| note.contains(&format!("not repacked: pack {deltas}"))), "{report:?}");
+        }
+        // Another store had it.
+        if cut {
+            scene.memory.remove(&name(&deltas)).unwrap();
+        }
+        let mut upload = scene.memory.begin().unwrap();
+        upload.write(&whole).unwrap();
+        upload.publish(&name(&deltas)).unwrap();
+        assert!(scene.dump(&last.snapshot) == dumps[1], "what its deltas rest on is there");
+        for hour in [700, 800, 900] {
+            assert_eq!(clean_up(hour).notes, [""; 0]);
+            assert!(scene.dump(&last.snapshot) == dumps[1], "after {hour} hours");
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Which chunks the snapshots of an epoch need: their manifests are walked, each list and leaf once.
 
 use crate::{
-    entry::Entry, error::VaultError, index::Index, manifest::ListLine, open::Vault, reader::ChunkReader, snapshots::StoredSnapshot,
+    bases::broken, entry::Entry, error::VaultError, index::Index, manifest::ListLine, open::Vault, reader::ChunkReader,
+    snapshots::StoredSnapshot,
 };
 use havun_model::{Cancel, ChunkId};
 use std::{collections::HashSet, sync::Arc};
@@ -10,7 +11,8 @@ impl Vault {
     /// Every chunk that `snapshots` need: those of their manifests included, and those that deltas among them rest on.
     ///
     /// # Errors
-    /// The store's; damage, because then what is needed is not known in full.
+    /// The store's; damage, because then what is needed is not known in full: so is a chunk that is in no pack of the index, or
+    /// only in deltas whose bases are in none.
     pub(super) fn live_chunks(
         &self,
         epoch: &str,
@@ -37,6 +39,11 @@ impl Vault {
                     lists.push((ListLine::from_line(line).map_err(|e| damaged(e.to_string()))?.chunk, depth - 1));
                 }
             }
+        }
+        let baseless = broken(index, &HashSet::new());
+        let lost = |id: &&ChunkId| index.get(id).is_none() || baseless.contains_key(*id);
+        if let Some(chunk) = live.iter().find(lost) {
+            return Err(VaultError::MissingChunk { chunk: *baseless.get(chunk).unwrap_or(chunk) });
         }
         index.deltas().complete(&mut live);
         Ok(live)

@@ -155,7 +155,12 @@ impl Vault {
         kept: &[&StoredSnapshot],
         plan: &mut CleanupPlan,
     ) -> Result<(), VaultError> {
-        let usable: BTreeSet<PackId> = made.needed.iter().filter(|id| loaded.is_whole(id) && !marked.contains(*id)).copied().collect();
+        if let Some(lost) = made.needed.iter().find(|id| !loaded.is_whole(id)) {
+            // The bases of deltas in it may lie in packs that look like waste without it.
+            plan.notes.push(format!("epoch {} is not repacked: pack {lost} is missing or damaged, or cannot be read now", made.epoch));
+            return Ok(());
+        }
+        let usable: BTreeSet<PackId> = made.needed.difference(marked).copied().collect();
         let index = Arc::new(loaded.index);
         let live = match self.live_chunks(&made.epoch, &index, kept, &plan.options.cancel) {
             Ok(live) => live,

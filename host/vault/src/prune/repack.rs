@@ -125,7 +125,7 @@ impl Vault {
                     return Err(VaultError::Cancelled);
                 }
                 if group.kind == PackKind::Delta {
-                    copy_delta(&mut reader, (number, frame), contents, repack, &mut copied, &mut sink)?;
+                    copy_delta(&mut reader, (number, frame), contents, repack, &mut sink)?;
                     continue;
                 }
                 for entry in contents.entries.iter().filter(|e| repack.live.contains(&e.id)) {
@@ -141,17 +141,18 @@ impl Vault {
     }
 }
 
-/// A delta moves as it is, once what it decodes to was compared: its bases are needed as long as it is.
+/// A delta moves as it is, once what it decodes to was compared: its bases are needed as long as it is. Of a chunk that is a
+/// delta of one chunk here and of another there both move, for a snapshot names only the bases of the one that it was made with.
+/// One whose base is in no pack any more is nobody's: every pack that a snapshot needs is whole, or there would be no repack.
 fn copy_delta(
     reader: &mut ChunkReader<'_>,
     (pack, frame): (u32, u32),
     contents: &TocFrame,
     repack: &Repack,
-    copied: &mut HashSet<ChunkId>,
     sink: &mut PackSink,
 ) -> Result<(), VaultError> {
-    let needed = contents.entries.iter().filter(|entry| repack.live.contains(&entry.id));
-    if needed.map(|entry| copied.insert(entry.id)).filter(|new| *new).count() == 0 {
+    let needed = contents.entries.iter().any(|entry| repack.live.contains(&entry.id));
+    if !needed || contents.bases.iter().any(|base| repack.index.get(base).is_none()) {
         return Ok(());
     }
     let raw = reader.frame(pack, frame)?;
@@ -162,3 +163,6 @@ fn copy_delta(
     let TocFrame { place, entries, bases } = contents.clone();
     sink.push_encoded(EncodedFrame { bytes, raw_len: place.raw, entries, bases })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,11 @@ use crate::{
 };
 use havun_model::ProjectName;
 use proptest::prelude::*;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-const EPOCH: &str = "2026";
+pub(crate) const EPOCH: &str = "2026";
 
-fn vault() -> Vault {
+pub(crate) fn vault() -> Vault {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new("hot"));
     let project = ProjectName::new("sample").unwrap();
     let new = NewVault { project, encryption: false, recipients: Vec::new(), created: jiff::Timestamp::UNIX_EPOCH };
@@ -22,24 +22,24 @@ fn vault() -> Vault {
 }
 
 /// Chunk `n` of a family in which each resembles the others.
-fn content(n: usize) -> Vec<u8> {
+pub(crate) fn content(n: usize) -> Vec<u8> {
     let mut bytes = crate::testing::stream(20_000);
     bytes.extend(format!("chunk {n}").bytes());
     bytes
 }
 
-fn id(n: usize) -> ChunkId {
+pub(crate) fn id(n: usize) -> ChunkId {
     chunk_id(&content(n))
 }
 
-fn plain(n: usize) -> EncodedFrame {
+pub(crate) fn plain(n: usize) -> EncodedFrame {
     let mut builder = FrameBuilder::new();
     builder.push(id(n), &content(n));
     FrameEncoder::new(3).unwrap().encode(&builder.take()).unwrap()
 }
 
 /// A frame that needs `bases`, encoded as if they were what `prefix` says.
-fn delta(n: usize, bases: &[usize], prefix: &[u8]) -> EncodedFrame {
+pub(crate) fn delta(n: usize, bases: &[usize], prefix: &[u8]) -> EncodedFrame {
     let mut builder = FrameBuilder::new();
     builder.push(id(n), &content(n));
     let bases: Vec<ChunkId> = bases.iter().map(|n| id(*n)).collect();
@@ -50,7 +50,7 @@ fn whole(bases: &[usize]) -> Vec<u8> {
     bases.iter().flat_map(|n| content(*n)).collect()
 }
 
-fn write(vault: &Vault, kind: PackKind, frames: Vec<EncodedFrame>, index: &mut Index) -> PackId {
+pub(crate) fn write(vault: &Vault, kind: PackKind, frames: Vec<EncodedFrame>, index: &mut Index) -> PackId {
     let mut writer = PackWriter::new(vault.store.begin().unwrap(), kind, None).unwrap();
     frames.into_iter().for_each(|frame| writer.push(frame).unwrap());
     let finished = writer.finish().unwrap();
@@ -127,6 +127,26 @@ fn a_tree_of_bases_that_never_ends_costs_a_bounded_number_of_frames() {
     assert!(reader.work <= MAX_WORK + 1, "{}", reader.work);
 }
 
+/// A chunk whose reading decodes 273 and `more` deltas, each needed once and none more than 3 deep.
+fn wide(more: usize) -> (Vault, Arc<Index>) {
+    let level = |from: usize, n: usize| (from + n * MAX_BASES..from + (n + 1) * MAX_BASES).collect::<Vec<usize>>();
+    let mut deltas = vec![(1, level(2, 0))];
+    deltas.extend((0..16).map(|n| (2 + n, level(18, n))));
+    deltas.extend((0..256).map(|n| (18 + n, if n < more { vec![274 + n] } else { vec![0] })));
+    deltas.extend((0..more).map(|n| (274 + n, vec![0])));
+    vault_of(&[0], &deltas)
+}
+
+#[test]
+fn a_chunk_that_takes_as_many_frames_as_the_limit_is_read_and_one_more_is_refused() {
+    let (vault, index) = wide(MAX_WORK as usize - 273);
+    assert_eq!(read(&vault, &index, 1).unwrap(), content(1));
+    let (vault, index) = wide(MAX_WORK as usize - 272);
+    let error = read(&vault, &index, 1).unwrap_err();
+    assert!(error.is_integrity() && error.to_string().contains("further than any"), "{error}");
+    assert_eq!(read(&vault, &index, 2).unwrap(), content(2), "each chunk has the whole limit");
+}
+
 #[test]
 fn a_prefix_longer_than_any_is_not_read() {
     let (vault, mut index) = (vault(), Index::empty());
@@ -153,6 +173,11 @@ fn a_chunk_is_read_from_another_pack_when_its_delta_cannot_be() {
     let index = Arc::new(index);
     assert_eq!(read(&vault, &index, 1).unwrap(), content(1));
     assert_eq!(read(&vault, &index, 2).unwrap(), content(2), "the pack that came first cannot give it");
+    assert_eq!(broken(&index, &HashSet::new()), HashMap::new(), "nor is it called broken");
+    let options = crate::VerifyOptions { snapshot: None, read_data: true, threads: 1 };
+    assert_eq!(vault.verify(&options, &crate::NoProgress).unwrap().damage, [], "a pack is not to blame for bases that are gone");
+    let causes = broken(&index, &HashSet::from([id(1)]));
+    assert!(causes.contains_key(&id(2)), "once no place is left it is: {causes:?}");
 }
 
 #[test]
