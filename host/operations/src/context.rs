@@ -287,6 +287,7 @@ impl Context {
             catalogue: replica.map(|(project, store)| self.catalogue(project, store)),
             full: false,
             selection: None,
+            on_lost: None,
             now: self.now(),
             cancel: self.cancel.clone(),
         }

@@ -241,6 +241,13 @@ fn plan(
         other => other?,
     };
     let audit = audit_replica(&cx.catalogue(&project.name, name), &vault.info().vault_id, &*store.store).map_err(failed)?;
+    if !audit.forgotten.is_empty() {
+        line.skipped = Some(format!(
+            "what is known of it is damaged ({}), and nobody can say what is missing: `havun-backup archive push --full --store {name}` lists it anew",
+            audit.forgotten.join(", ")
+        ));
+        return Ok(None);
+    }
     if let Some((object, _)) = audit.missing.first() {
         // The memory of what must be there goes with an expiry; what somebody took away has to be dealt with before.
         line.skipped = Some(format!("{} objects are gone from it, among them {object}: see `havun-backup health`", audit.missing.len()));

@@ -215,7 +215,8 @@ impl Check<'_> {
         }
         match (state.overdue_since, state.passed_at) {
             (Some(since), Some(passed)) => {
-                let what = format!("overdue for a drill since {since}: the last that passed was on {passed}, every {} is asked for", state.every);
+                let what =
+                    format!("overdue for a drill since {since}: the last that passed was on {passed}, every {} is asked for", state.every);
                 self.problem(None, what, hint, Vec::new());
             }
             (Some(since), None) => {
@@ -358,6 +359,14 @@ impl Check<'_> {
 
     /// What somebody else did to the replica.
     fn audit(&mut self, name: &StoreName, audit: &ReplicaAudit) {
+        if !audit.forgotten.is_empty() {
+            let what = format!(
+                "what is known of it is damaged in the state folder ({}): what may have vanished of that cannot be told",
+                audit.forgotten.join(", ")
+            );
+            let hint = format!("`havun-backup archive push --full --store {name}` lists it anew");
+            self.problem(Some(name), what, hint, Vec::new());
+        }
         let hint = format!("find out who has access; `havun-backup archive push --full --store {name}` sends again what is still here");
         if !audit.missing.is_empty() {
             let objects = audit.missing.iter().take(NAMED).map(|(object, _)| object.clone()).collect();

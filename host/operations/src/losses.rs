@@ -2,7 +2,8 @@
 //!
 //! A copy that finds out that objects are gone from a replica, and are not at the source either, fails once. From then on the
 //! list stands beside the replica's catalogue, in `<vault id>.lost`: `health` fails for it, `repair` looks for the objects in
-//! every other store, nothing is expired in that store. `archive accept-loss` ends that, with a reason in the audit log.
+//! every other store, nothing is expired in that store. `archive accept-loss` ends that, with a reason in the audit log. What
+//! is there again is struck from the list, accepted or not: should it vanish again, that is another loss.
 //!
 //! Shape of `havun-backup archive accept-loss --json`: one [`AcceptedLoss`].
 
@@ -15,10 +16,19 @@ use crate::{
     report::SCHEMA_VERSION,
 };
 use havun_model::{ProjectName, StoreName};
-use havun_vault::store::{ObjectName, Store};
+use havun_vault::{
+    OnLost, VaultError,
+    store::{ObjectName, Store, StoreError},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs, io::Write as _, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// One object that is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,44 +71,61 @@ fn file(cx: &Context, project: &ProjectName, store: &StoreName, vault_id: &str) 
 
 /// Every loss that was ever noted and that still stands. One that cannot be read stands for itself.
 pub(crate) fn load(cx: &Context, project: &ProjectName, store: &StoreName, vault_id: &str) -> Result<Losses, OperationError> {
-    let path = file(cx, project, store, vault_id);
-    let failed = |source| OperationError::Io { doing: "cannot read", path: path.clone(), source };
-    match fs::read(&path) {
+    read(&file(cx, project, store, vault_id))
+}
+
+fn read(path: &Path) -> Result<Losses, OperationError> {
+    let failed = |source| OperationError::Io { doing: "cannot read", path: path.to_owned(), source };
+    match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Losses::new()),
         Err(error) => Err(failed(error)),
     }
 }
 
-fn save(cx: &Context, project: &ProjectName, store: &StoreName, vault_id: &str, losses: &Losses) -> Result<(), OperationError> {
-    let path = file(cx, project, store, vault_id);
-    let folder = cx.catalogue(project, store);
-    let written = fs::create_dir_all(&folder).and_then(|()| {
-        let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-        file.write_all(&serde_json::to_vec_pretty(losses)?)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|e| e.error)?;
-        fs::File::open(&folder)?.sync_all()
-    });
-    written.map_err(|source| OperationError::Io { doing: "cannot write", path, source })
+/// Changes the list, and no other process meanwhile.
+fn change(path: &Path, change: impl FnOnce(&mut Losses)) -> Result<(), OperationError> {
+    let failed = |source| OperationError::Io { doing: "cannot write", path: path.to_owned(), source };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let lock = fs::create_dir_all(folder).and_then(|()| fs::File::create(path.with_extension("lost-lock")));
+    let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(failed)?;
+    let mut losses = read(path)?;
+    change(&mut losses);
+    save(path, folder, &losses).map_err(failed)?;
+    drop(lock);
+    Ok(())
 }
 
-/// Adds what a copy found lost. What was lost before keeps its date.
-pub(crate) fn note(
-    cx: &Context,
-    project: &ProjectName,
-    store: &StoreName,
-    vault_id: &str,
-    lost: impl Iterator<Item = (String, u64)>,
-) -> Result<(), OperationError> {
-    let mut losses = load(cx, project, store, vault_id)?;
-    for (object, size) in lost {
-        losses.entry(object).or_insert(Loss { size, found_at: cx.now(), accepted: None });
-    }
-    save(cx, project, store, vault_id, &losses)
+fn save(path: &Path, folder: &Path, losses: &Losses) -> std::io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(&serde_json::to_vec_pretty(losses)?)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    fs::File::open(folder)?.sync_all()
 }
 
-/// Those that nobody has accepted and that are still not there; and how many were accepted.
+/// Notes what a copy finds lost, as soon as it does.
+pub(crate) fn noted(cx: &Context, project: &ProjectName, store: &StoreName, vault_id: &str) -> OnLost {
+    let (path, now) = (file(cx, project, store, vault_id), cx.now());
+    OnLost(Arc::new(move |lost| {
+        let unkept = |error| VaultError::Path { path: path.clone(), source: std::io::Error::other(crate::error::one_line(&error)) };
+        note(&path, lost, now).map_err(unkept)
+    }))
+}
+
+/// What was lost before keeps its date. What was accepted must have come back since, or nobody would have missed it: that
+/// acceptance is over.
+fn note(path: &Path, lost: &[(String, u64)], now: Timestamp) -> Result<(), OperationError> {
+    change(path, |losses| {
+        losses.retain(|object, loss| loss.accepted.is_none() || !lost.iter().any(|(name, _)| name == object));
+        for (object, size) in lost {
+            losses.entry(object.clone()).or_insert(Loss { size: *size, found_at: now, accepted: None });
+        }
+    })
+}
+
+/// Those that nobody has accepted and that are still not there; and how many were accepted and are not there either. What is
+/// there again is struck.
 pub(crate) fn standing(
     cx: &Context,
     project: &ProjectName,
@@ -106,18 +133,35 @@ pub(crate) fn standing(
     vault_id: &str,
     store: &dyn Store,
 ) -> Result<(Losses, usize), OperationError> {
-    let (accepted, mut open): (Losses, Losses) =
-        load(cx, project, name, vault_id)?.into_iter().partition(|(_, loss)| loss.accepted.is_some());
-    for (object, loss) in std::mem::take(&mut open) {
+    let failed = |source| OperationError::Store { store: name.clone(), source };
+    standing_at(&file(cx, project, name, vault_id), store, failed)
+}
+
+fn standing_at(path: &Path, store: &dyn Store, failed: impl Fn(StoreError) -> OperationError) -> Result<(Losses, usize), OperationError> {
+    let (mut back, mut still) = (Losses::new(), Losses::new());
+    for (object, loss) in read(path)? {
         let there = match ObjectName::new(object.clone()) {
-            Ok(object) => store.size(&object).map_err(|source| OperationError::Store { store: name.clone(), source })?,
+            Ok(object) => size(store, &object).map_err(&failed)?,
             Err(_) => None,
         };
-        if there != Some(loss.size) {
-            open.insert(object, loss);
-        }
+        if there == Some(loss.size) {
+            back.insert(object, loss)
+        } else {
+            still.insert(object, loss)
+        };
     }
+    if !back.is_empty() {
+        change(path, |losses| losses.retain(|object, loss| back.get(object) != Some(loss)))?;
+    }
+    let (accepted, open): (Losses, Losses) = still.into_iter().partition(|(_, loss)| loss.accepted.is_some());
     Ok((open, accepted.len()))
+}
+
+fn size(store: &dyn Store, object: &ObjectName) -> Result<Option<u64>, StoreError> {
+    match store.size(object) {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        other => other,
+    }
 }
 
 /// Says that the losses of a store are known and that nothing brings them back. The audit log has them, with the reason.
@@ -134,11 +178,11 @@ pub fn accept(cx: &Context, project: &ProjectConfig, name: &StoreName, reason: &
         return Ok(outcome);
     }
     record(cx, &outcome, reason)?;
-    let mut losses = load(cx, &project.name, name, &vault_id)?;
-    losses.iter_mut().filter(|(object, _)| outcome.objects.contains_key(*object)).for_each(|(_, loss)| {
-        loss.accepted = Some((cx.now(), reason.to_owned()));
-    });
-    save(cx, &project.name, name, &vault_id, &losses)?;
+    change(&file(cx, &project.name, name, &vault_id), |losses| {
+        for (_, loss) in losses.iter_mut().filter(|(object, _)| outcome.objects.contains_key(*object)) {
+            loss.accepted = Some((cx.now(), reason.to_owned()));
+        }
+    })?;
     Ok(outcome)
 }
 
@@ -162,4 +206,46 @@ fn record(cx: &Context, outcome: &AcceptedLoss, reason: &str) -> Result<(), Oper
         details: serde_json::json!({ "reason": reason, "lost": outcome.objects }),
     };
     audit.end(row, &end).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use havun_vault::store::MemoryStore;
+    use sha2::{Digest as _, Sha256};
+
+    fn failed(source: StoreError) -> OperationError {
+        OperationError::Store { store: StoreName::new("archive".to_owned()).unwrap(), source }
+    }
+
+    #[test]
+    fn an_accepted_loss_that_came_back_is_accepted_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("replica").join("ab.lost");
+        let (store, name, now) = (MemoryStore::new("archive"), "epochs/2026/packs/ab/cd", Timestamp::UNIX_EPOCH);
+        let state = || standing_at(&path, &store, failed).map(|(open, accepted)| (open.len(), accepted)).unwrap();
+        let lost = [(name.to_owned(), 3), ("other".to_owned(), 1)];
+        note(&path, &lost, now).unwrap();
+        assert_eq!(state(), (2, 0));
+        let accept = || {
+            change(&path, |losses| {
+                losses.values_mut().for_each(|loss| loss.accepted = Some((now, "known".to_owned())));
+            })
+            .unwrap();
+        };
+        accept();
+        assert_eq!(state(), (0, 2));
+        let object = ObjectName::new(name.to_owned()).unwrap();
+        let bytes: &[u8] = b"abc";
+        store.put(&object, &bytes, &Sha256::digest(b"abc").into()).unwrap();
+        assert_eq!(state(), (0, 1));
+        assert!(!read(&path).unwrap().contains_key(name), "what is there is struck");
+        store.remove(&object).unwrap();
+        note(&path, &lost[..1], now).unwrap();
+        assert_eq!(state(), (1, 1));
+        // A copy misses only what it had: what it misses again came back unseen.
+        accept();
+        note(&path, &lost[..1], now).unwrap();
+        assert_eq!(state(), (1, 1));
+    }
 }

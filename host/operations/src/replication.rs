@@ -210,13 +210,10 @@ pub(crate) fn copy_all(
             state.notes.push(format!("the replication queue could not be kept: {}", crate::error::one_line(&error)));
         }
     }
-    if project::is_spooled(cx, project)
-        && let Err(error) = thin_spool(cx, project, vault, &states)
-    {
-        states
-            .iter_mut()
-            .take(1)
-            .for_each(|state| state.notes.push(format!("the spool was not thinned: {}", crate::error::one_line(&error))));
+    if project::is_spooled(cx, project) {
+        let note = thin_spool(cx, project, vault, &states)
+            .unwrap_or_else(|error| Some(format!("the spool was not thinned: {}", crate::error::one_line(&error))));
+        states.iter_mut().take(1).for_each(|state| state.notes.extend(note.clone()));
     }
     states
 }
@@ -229,7 +226,8 @@ fn copy(cx: &Context, project: &ProjectConfig, vault: &Vault, newest: Option<Sna
         Err(error) => return StoreState { failure: Some(error.to_failure()), state: "failed".to_owned(), ..state },
     };
     let selection = selection(cx, project, name);
-    let options = ReplicateOptions { full, selection, ..cx.replicate_options(Some((&project.name, name))) };
+    let on_lost = Some(losses::noted(cx, &project.name, name, &vault.info().vault_id));
+    let options = ReplicateOptions { full, selection, on_lost, ..cx.replicate_options(Some((&project.name, name))) };
     let copied = replicate(vault, &store.store, &options, &*cx.progress());
     state.promises = Some(store.store.promises());
     let (report, error) = match copied {
@@ -239,14 +237,6 @@ fn copy(cx: &Context, project: &ProjectConfig, vault: &Vault, newest: Option<Sna
         }
         Err(error) => (*error.report, Some(vault_error(&project.name, name, error.source))),
     };
-    let mut error = error;
-    if !report.lost.is_empty() {
-        let lost = report.lost.iter().cloned().zip(report.lost_bytes.iter().copied());
-        // The catalogue knows nothing more of them: if they cannot be kept in mind, the copy has failed.
-        if let Err(unkept) = losses::note(cx, &project.name, name, &vault.info().vault_id, lost) {
-            error = error.or(Some(unkept));
-        }
-    }
     state.take(report);
     for note in store.store.notes() {
         if !state.notes.contains(&note) {
@@ -336,44 +326,78 @@ fn pause(attempts: u32) -> SignedDuration {
 }
 
 /// Fills an empty primary from a replica: with what its hot term asks for and the newest snapshots, where a term is written,
-/// for the archive keeps the rest; with everything where none is. What is damaged there is told, and no reason to stop backing up: `verify` and
+/// for the archive keeps the rest; with everything where none is, or where another archive may have been away and lack what only
+/// a primary can send it. What is damaged there is told, and no reason to stop backing up: `verify` and
 /// `repair` are for that.
 pub(crate) fn fill(cx: &Context, project: &ProjectConfig, source: &Vault, primary: &OpenStore) -> Result<Option<String>, OperationError> {
     let retention = &project.retention;
-    let selection = retention.explicit_hot.then(|| Selection::new(retention.hot, cx.zone(), cx.now(), cleanup::FLOOR, false));
+    let is_archive = |name: &&StoreName| cx.config.stores.get(*name).is_some_and(|config| config.tier == Tier::Archive);
+    let others_may_lag = project.stores.iter().filter(is_archive).count() > 1;
+    let selection =
+        (retention.explicit_hot && !others_may_lag).then(|| Selection::new(retention.hot, cx.zone(), cx.now(), cleanup::FLOOR, false));
     let options = ReplicateOptions { selection, ..cx.replicate_options(None) };
     let report = replicate(source, &primary.store, &options, &*cx.progress())
         .map_err(|error| vault_error(&project.name, &primary.name, error.source))?;
     Ok(held_back(&report, None).map(|error| format!("`{}` could not be filled completely: {error}", primary.name)))
 }
 
-/// Thins the spool to its newest snapshot when every replica has everything, beyond doubt.
-fn thin_spool(cx: &Context, project: &ProjectConfig, vault: &Vault, states: &[StoreState]) -> Result<(), OperationError> {
+/// Thins the spool to its newest snapshot when every replica has everything that it is to have, beyond doubt. Gives what
+/// stays for ever.
+fn thin_spool(cx: &Context, project: &ProjectConfig, vault: &Vault, states: &[StoreState]) -> Result<Option<String>, OperationError> {
     let name = StoreName::new(SPOOL)?;
     let failed = |e| vault_error(&project.name, &name, e);
     let whole = |store: &StoreName| states.iter().any(|s| s.store == store.as_str() && s.failure.is_none());
     if !project.stores.iter().all(whole) {
-        return Ok(());
+        return Ok(None);
     }
     for store in states.iter().filter(|state| state.unsettled > 0).filter_map(|state| StoreName::new(state.store.clone()).ok()) {
         // The later look that makes what was just sent count as settled.
         if copy(cx, project, vault, None, &store, false).failure.is_some() {
-            return Ok(());
+            return Ok(None);
         }
     }
     let snapshots = vault.snapshots().map_err(failed)?.snapshots;
-    let Some((_, older)) = snapshots.split_last() else { return Ok(()) };
-    let mut everywhere = Vec::new();
+    let Some((_, older)) = snapshots.split_last() else { return Ok(None) };
+    let (mut everywhere, mut nowhere) = (Vec::new(), 0);
     for stored in older {
-        if project.stores.iter().all(|store| has(cx, project, vault, store, stored)) {
-            everywhere.push(stored);
+        let unwanted = |store: &StoreName| match selection(cx, project, store) {
+            Some(selection) => selection.leaves_out(vault, stored).map_err(failed),
+            None => Ok(false),
+        };
+        match fate(&project.stores, |store| has(cx, project, vault, store, stored), unwanted)? {
+            Fate::Everywhere => everywhere.push(stored),
+            Fate::Nowhere => nowhere += 1,
+            Fate::Awaited => {}
         }
     }
-    let verdict = |id: SnapshotId| Verdict { id, keep: false, reason: "every store of the project has it".to_owned() };
+    let verdict =
+        |id: SnapshotId| Verdict { id, keep: false, reason: "every store of the project has what it is to have of it".to_owned() };
     let verdicts: Vec<Verdict> = everywhere.iter().map(|stored| verdict(stored.id)).collect();
     let plan = vault.plan_cleanup(&verdicts, cx.now(), &PruneOptions { repack: false, ..PruneOptions::default() }).map_err(failed)?;
     vault.execute_cleanup(plan, &cx.holder("run"), false).map_err(failed)?;
-    Ok(())
+    Ok((nowhere > 0).then(|| format!("{nowhere} snapshots stay in the spool: no store has them, for their archive term has passed")))
+}
+
+/// What becomes of a snapshot in the spool.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// Some store has it, and so has every other that is to have it.
+    Everywhere,
+    /// No store has it, and none is to have it.
+    Nowhere,
+    /// A store is still to get it.
+    Awaited,
+}
+
+fn fate<E>(stores: &[StoreName], has: impl Fn(&StoreName) -> bool, unwanted: impl Fn(&StoreName) -> Result<bool, E>) -> Result<Fate, E> {
+    let mut lacking = 0;
+    for store in stores.iter().filter(|store| !has(store)) {
+        if !unwanted(store)? {
+            return Ok(Fate::Awaited);
+        }
+        lacking += 1;
+    }
+    Ok(if lacking < stores.len() { Fate::Everywhere } else { Fate::Nowhere })
 }
 
 /// Whether a replica is known to hold a snapshot: one that another run committed meanwhile is not there yet.
@@ -402,5 +426,19 @@ mod tests {
     fn pauses_double_from_five_minutes_to_six_hours() {
         let minutes: Vec<i64> = [1, 2, 3, 7, 8, 60, u32::MAX].into_iter().map(|attempts| pause(attempts).as_mins()).collect();
         assert_eq!(minutes, [5, 10, 20, 320, 360, 360, 360]);
+    }
+
+    #[test]
+    fn the_spool_lets_go_of_nothing_that_no_store_has() {
+        let stores: Vec<StoreName> = ["near", "far"].into_iter().map(|name| StoreName::new(name.to_owned()).unwrap()).collect();
+        let fate = |has: &[&str], unwanted: &[&str]| {
+            let unwanted = |store: &StoreName| Ok::<_, ()>(unwanted.contains(&store.as_str()));
+            super::fate(&stores, |store| has.contains(&store.as_str()), unwanted).unwrap()
+        };
+        assert_eq!(fate(&["near", "far"], &[]), Fate::Everywhere);
+        assert_eq!(fate(&["near"], &["far"]), Fate::Everywhere);
+        assert_eq!(fate(&["near"], &[]), Fate::Awaited);
+        assert_eq!(fate(&[], &["far"]), Fate::Awaited);
+        assert_eq!(fate(&[], &["near", "far"]), Fate::Nowhere);
     }
 }

@@ -87,7 +87,7 @@ pub use prune::{CleanupPlan, CleanupReport, ExpiredEpoch, ExpiryPlan, GRACE_SECS
 pub use records::DamagedRecord;
 pub use repair::{RepairOptions, RepairOutcome, RepairReport, RepairRow, repair, repair_store};
 pub use replicate::{
-    Lag, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, Selection, audit_replica, replica_has, replica_lag,
+    Lag, OnLost, ReplicaAudit, ReplicateError, ReplicateOptions, ReplicationReport, Selection, audit_replica, replica_has, replica_lag,
     replica_objects, replicate,
 };
 pub use restore::{RestoreReport, RestoreRequest};

@@ -5,8 +5,8 @@ mod kit;
 
 use havun_model::holds::{Hold, HoldScope};
 use havun_vault::{
-    MovedRecord, NoProgress, Progress, ReplicateOptions, ReplicationReport, Selection, Vault, VaultError, VerifyOptions, audit_replica,
-    replica_lag, replicate,
+    MovedRecord, NoProgress, OnLost, Progress, ReplicateOptions, ReplicationReport, Selection, Vault, VaultError, VerifyOptions,
+    audit_replica, replica_lag, replicate,
     store::{FaultPlan, FaultStore, Lease, Listed, MemoryStore, ObjectName, Operation, Promises, Store, StoreError, Upload},
 };
 use kit::{Bench, Weak, noise, replicate_options};
@@ -189,6 +189,93 @@ fn what_vanished_behind_our_back_is_found_by_an_audit_and_by_a_full_copy() {
     assert_eq!(report.lost, vec![stray.as_str().to_owned()]);
     assert!(audit_replica(&scene.folder(), scene.vault_id(), &*store).unwrap().is_whole());
     scene.assert_whole(&store, 1);
+}
+
+#[test]
+fn a_loss_is_told_before_the_catalogue_forgets_it() {
+    let scene = Scene::new();
+    for (full, unsettled) in [(true, false), (false, true)] {
+        let (far, store) = replica();
+        let store: Arc<dyn Store> =
+            if unsettled { Arc::new(Weak(Arc::new(FaultStore::new(far.clone(), FaultPlan::none())))) } else { store };
+        scene.run(10 + i64::from(!full));
+        scene.copy(&store);
+        let stray = names(&scene.source, "/snapshots/")[0].clone();
+        scene.source.remove(&stray).unwrap();
+        far.remove(&stray).unwrap();
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let options = |fails: bool| {
+            let told = Arc::clone(&told);
+            let on_lost = OnLost(Arc::new(move |lost: &[(String, u64)]| {
+                told.lock().unwrap().extend(lost.iter().map(|(name, _)| name.clone()));
+                if fails { Err(VaultError::Cancelled) } else { Ok(()) }
+            }));
+            ReplicateOptions { full, on_lost: Some(on_lost), ..scene.options() }
+        };
+        let missed = || {
+            let audit = audit_replica(&scene.folder(), scene.vault_id(), &*store).unwrap();
+            audit.missing.len() + audit.undone.len()
+        };
+        replicate(&scene.vault, &store, &options(true), &NoProgress).unwrap_err();
+        assert_eq!(missed(), 1, "a loss that nobody keeps in mind stays in the catalogue");
+        let report = replicate(&scene.vault, &store, &options(false), &NoProgress).unwrap();
+        assert_eq!(report.lost, vec![stray.as_str().to_owned()]);
+        assert_eq!(*told.lock().unwrap(), vec![stray.as_str().to_owned(); 2]);
+        assert_eq!(missed(), 0);
+    }
+}
+
+#[test]
+fn damage_of_one_year_of_the_catalogue_forgets_that_year_only_and_is_said() {
+    let (scene, far, store) = three_years();
+    let all = epochs(&far);
+    let snapshot = |epoch: &str| names(&far, &format!("{epoch}/snapshots/"))[0].clone();
+    let gone = snapshot(&all[1]);
+    for store in [&far, &scene.source] {
+        store.remove(&gone).unwrap();
+    }
+    let head = scene.folder().join(format!("{}.objects", scene.vault_id()));
+    let whole: Vec<(PathBuf, Vec<u8>)> =
+        fs::read_dir(scene.folder()).unwrap().map(|e| e.unwrap().path()).map(|p| (p.clone(), fs::read(p).unwrap())).collect();
+    for (spoiled, named) in [(part(&scene, &all[2]), all[2].as_str()), (part(&scene, &all[0]), all[0].as_str()), (head, "keys")] {
+        whole.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+        fs::write(&spoiled, "damaged").unwrap();
+        let audit = audit_replica(&scene.folder(), scene.vault_id(), &*store).unwrap();
+        assert!(audit.known && audit.forgotten.len() == 1 && audit.forgotten[0].starts_with(named), "{audit:?}");
+        assert_eq!(audit.missing.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [gone.as_str()]);
+        let report = scene.full_copy(&store);
+        assert_eq!(report.lost, [gone.as_str()], "{named}");
+        assert!(report.notes.iter().any(|note| note.contains("memory") && note.contains(named)), "{report:?}");
+        let audit = audit_replica(&scene.folder(), scene.vault_id(), &*store).unwrap();
+        assert!(audit.is_whole() && audit.forgotten.is_empty(), "{audit:?}");
+    }
+    fs::remove_dir_all(scene.folder()).unwrap();
+    let audit = audit_replica(&scene.folder(), scene.vault_id(), &*store).unwrap();
+    assert!(!audit.known && audit.forgotten.is_empty());
+}
+
+#[test]
+fn a_snapshot_that_a_clean_up_takes_away_during_a_copy_is_not_waited_for() {
+    let now = jiff::Timestamp::from_second(year(20 * 366 * 24)).unwrap();
+    // The old one that the replica lacks, and the one beside it, which is asked what it needs.
+    for (promised, doomed) in [(true, 0), (false, 1)] {
+        let (scene, far, store) = three_years();
+        let all = names(&scene.source, "/snapshots/");
+        let (lacking, doomed, lost) = (&all[0], all[doomed].clone(), &all[2]);
+        far.remove(lacking).unwrap();
+        far.remove(lost).unwrap();
+        scene.source.remove(lost).unwrap();
+        // It is told after the source was listed and before anything is planned.
+        let source = scene.source.clone();
+        let on_lost = OnLost(Arc::new(move |_: &[(String, u64)]| {
+            source.remove(&doomed).unwrap();
+            Ok(())
+        }));
+        let selection = Selection::new("1y".parse().unwrap(), jiff::tz::TimeZone::UTC, now, 1, promised);
+        let options = ReplicateOptions { full: true, selection: Some(selection), on_lost: Some(on_lost), ..scene.options() };
+        let report = replicate(&scene.vault, &store, &options, &NoProgress).unwrap();
+        assert_eq!((report.objects, report.lost.len(), report.held_back.len()), (0, 1, 0), "{report:?}");
+    }
 }
 
 #[test]

@@ -233,10 +233,9 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Makes the catalogue last, and says what was done.
+    /// Says what was done.
     pub fn finish(self) -> ReplicationReport {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.keep();
         state.report.unsettled = state.catalogue.unsettled().len() as u64;
         state.report.held_back.sort();
         state.report.unreadable.sort();
@@ -285,7 +284,7 @@ impl State {
     }
 
     /// Makes what was written survive a power cut.
-    fn keep(&mut self) {
+    pub fn keep(&mut self) {
         if let Some(files) = &mut self.files {
             let kept = files.finish(&self.catalogue);
             self.note_file(kept);

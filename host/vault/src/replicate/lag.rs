@@ -76,6 +76,8 @@ fn load_for(folder: &Path, vault: &str, source: &mut SourceObjects, digests: &BT
 pub struct ReplicaAudit {
     /// Whether there is a catalogue to compare with; without one, nothing is missed.
     pub known: bool,
+    /// Of what the catalogue is damaged, so that nothing of it can be missed. Empty where there never was one.
+    pub forgotten: Vec<String>,
     /// Objects that the replica held and that are gone from it, with their size.
     pub missing: Vec<(String, u64)>,
     /// Objects whose size is not what it was: name, size before, size now.
@@ -103,8 +105,8 @@ impl ReplicaAudit {
 /// # Errors
 /// When the replica cannot be listed.
 pub fn audit_replica(catalogue: &Path, vault_id: &str, to: &dyn Store) -> Result<ReplicaAudit, VaultError> {
-    let known = CatalogueFiles::new(catalogue, vault_id, None).load_all();
-    let mut audit = ReplicaAudit { known: known.is_some(), ..ReplicaAudit::default() };
+    let (known, forgotten) = CatalogueFiles::new(catalogue, vault_id, None).salvage();
+    let mut audit = ReplicaAudit { known: known.is_some(), forgotten, ..ReplicaAudit::default() };
     let mut expected = known.unwrap_or_default();
     for object in to.list("").map_err(|e| at(to, e))? {
         audit.objects += 1;

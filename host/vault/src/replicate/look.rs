@@ -1,6 +1,7 @@
 //! What is at the replica: by the catalogue and a look at what is not settled, or by a listing.
 
 use super::{
+    ReplicationReport,
     catalogue::{Catalogue, CatalogueFiles},
     copy::{Copier, State},
     plan::SourceObjects,
@@ -42,13 +43,12 @@ impl Copier<'_> {
     pub fn known(&self) -> Result<Known, VaultError> {
         let Some(catalogue) = self.lock().files.as_mut().and_then(CatalogueFiles::load) else {
             self.check_vault()?;
-            return Ok(Known::Listing(None));
+            return Ok(Known::Listing(self.salvage()));
         };
-        let all = || self.lock().files.as_mut().and_then(CatalogueFiles::load_all);
         let unsettled = catalogue.unsettled();
         if self.options.full || unsettled.len() > MOST_LOOKS {
             self.check_vault()?;
-            return Ok(Known::Listing(all()));
+            return Ok(Known::Listing(self.salvage()));
         }
         let names: Vec<ObjectName> = unsettled.iter().map(|(name, _)| name.clone()).collect();
         let sizes = self.sizes(&names)?;
@@ -56,7 +56,20 @@ impl Copier<'_> {
         // reading of its description.
         let is_seen = |(name, size): &(ObjectName, u64)| sizes.get(name) == Some(&Some(*size));
         let is_ours = unsettled.iter().any(|object| layout::claimed_hash(object.0.as_str()).is_some() && is_seen(object));
-        if is_ours || self.check_vault()? { Ok(Known::Catalogue(catalogue, sizes)) } else { Ok(Known::Listing(all())) }
+        if is_ours || self.check_vault()? { Ok(Known::Catalogue(catalogue, sizes)) } else { Ok(Known::Listing(self.salvage())) }
+    }
+
+    /// Whatever is remembered of the replica, in spite of any damage; that is said.
+    fn salvage(&self) -> Option<Catalogue> {
+        let mut state = self.lock();
+        let (catalogue, lost) = state.files.as_ref()?.salvage();
+        if !lost.is_empty() {
+            state.report.notes.push(format!(
+                "the memory of what this replica held was lost for {} (damaged in the state folder): what may have vanished of that cannot be told",
+                lost.join(", ")
+            ));
+        }
+        catalogue
     }
 
     /// Whether there is a vault; it must be this one.
@@ -79,10 +92,9 @@ impl Copier<'_> {
         match known {
             Known::Catalogue(mut catalogue, sizes) => {
                 if self.load_source(&mut catalogue, source, digests) {
-                    self.lock().looked(catalogue, sizes, source);
-                    return Ok(());
+                    return self.looked(catalogue, sizes, source);
                 }
-                self.take_listing(&catalogue, source)
+                self.take_listing(&self.salvage().unwrap_or_default(), source)
             }
             Known::Listing(before) => self.take_listing(&before.unwrap_or_default(), source),
         }
@@ -92,15 +104,20 @@ impl Copier<'_> {
     fn load_source(&self, catalogue: &mut Catalogue, source: &mut SourceObjects, digests: &Digests) -> bool {
         let mut state = self.lock();
         let Some(files) = &mut state.files else { return true };
-        source.epochs.retain(|epoch, _| !digests.get(epoch).is_some_and(|digest| catalogue.is_done(epoch, digest)));
-        source.epochs.keys().all(|epoch| files.load_epoch(catalogue, epoch))
+        let is_done = |epoch: &String| digests.get(epoch).is_some_and(|digest| catalogue.is_done(epoch, digest));
+        let open: BTreeSet<String> = source.epochs.keys().filter(|epoch| !is_done(epoch)).cloned().collect();
+        let loaded = open.iter().all(|epoch| files.load_epoch(catalogue, epoch));
+        if loaded {
+            source.epochs.retain(|epoch, _| open.contains(epoch));
+        }
+        loaded
     }
 
     fn take_listing(&self, before: &Catalogue, source: &SourceObjects) -> Result<(), VaultError> {
         let found = self.listed(before)?;
         let mut state = self.lock();
         state.report.listed = true;
-        note_vanished(&mut state, &found, before, source);
+        self.note_vanished(&mut state, &found, before, source)?;
         state.catalogue = found;
         // A listing is not made twice because the copy that follows it is killed.
         state.save();
@@ -154,15 +171,10 @@ impl Copier<'_> {
             other => other.map_err(|e| at(self.to, e)),
         }
     }
-}
 
-impl State {
     /// What was looked at is settled, or gone.
-    fn looked(&mut self, catalogue: Catalogue, sizes: Sizes, source: &SourceObjects) {
-        if sizes.is_empty() {
-            self.catalogue = catalogue;
-            return;
-        }
+    fn looked(&self, catalogue: Catalogue, sizes: Sizes, source: &SourceObjects) -> Result<(), VaultError> {
+        let mut state = self.lock();
         let mut found = catalogue.clone();
         for (name, size) in &sizes {
             match size {
@@ -170,31 +182,46 @@ impl State {
                 None => found.remove(name),
             }
         }
-        note_vanished(self, &found, &catalogue, source);
-        self.catalogue = found;
-        sizes.keys().for_each(|name| self.append(name));
+        if !sizes.is_empty() {
+            self.note_vanished(&mut state, &found, &catalogue, source)?;
+        }
+        state.catalogue = found;
+        sizes.keys().for_each(|name| state.append(name));
+        Ok(())
+    }
+
+    /// What is lost is said before the catalogue forgets it.
+    fn note_vanished(&self, state: &mut State, found: &Catalogue, before: &Catalogue, source: &SourceObjects) -> Result<(), VaultError> {
+        let lost = vanished(&mut state.report, found, before, source);
+        match &self.options.on_lost {
+            Some(on_lost) if !lost.is_empty() => (on_lost.0)(&lost)?,
+            _ => {}
+        }
+        let (names, sizes): (Vec<String>, Vec<u64>) = lost.into_iter().unzip();
+        state.report.lost.extend(names);
+        state.report.lost_bytes.extend(sizes);
+        Ok(())
     }
 }
 
-fn note_vanished(state: &mut State, found: &Catalogue, before: &Catalogue, source: &SourceObjects) {
+/// Notes what is gone or has another size, and gives what of that the source has no more.
+fn vanished(report: &mut ReplicationReport, found: &Catalogue, before: &Catalogue, source: &SourceObjects) -> Vec<(String, u64)> {
     let changed = |name: &ObjectName, known: u64| found.size(name) != Some(known);
     let gone: Vec<(&ObjectName, u64)> =
         before.iter().map(|(name, known)| (name, known.size)).filter(|(name, known)| changed(name, *known)).collect();
     if gone.is_empty() {
-        return;
+        return Vec::new();
     }
     let at_source: BTreeSet<&ObjectName> = source.all().map(|object| &object.name).collect();
-    for (name, size) in gone {
+    for (name, _) in &gone {
         if found.size(name).is_none() {
             tracing::warn!(object = %name, "an object that the replica held is gone from it");
-            state.report.vanished.push(name.as_str().to_owned());
+            report.vanished.push(name.as_str().to_owned());
         } else if !at_source.contains(name) {
             // Cut or grown behind our back, and the source cannot say any more what it was.
             tracing::warn!(object = %name, "an object at the replica has another size than it was written with");
         }
-        if !at_source.contains(name) {
-            state.report.lost.push(name.as_str().to_owned());
-            state.report.lost_bytes.push(size);
-        }
     }
+    let lost = gone.into_iter().filter(|(name, _)| !at_source.contains(name));
+    lost.map(|(name, size)| (name.as_str().to_owned(), size)).collect()
 }

@@ -34,6 +34,20 @@ use std::{path::PathBuf, sync::Arc};
 /// Objects sent at once where the caller does not say.
 const DEFAULT_THREADS: usize = 4;
 
+/// Is told, by name and size, of what a replica has lost and the source does not have either, before the catalogue forgets
+/// it. Where that fails, the copy ends and the catalogue stays as it is.
+#[derive(Clone)]
+pub struct OnLost(pub Arc<TellLost>);
+
+/// See [`OnLost`].
+pub type TellLost = dyn Fn(&[(String, u64)]) -> Result<(), VaultError> + Send + Sync;
+
+impl std::fmt::Debug for OnLost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnLost")
+    }
+}
+
 /// How a replication is done.
 #[derive(Debug, Clone)]
 pub struct ReplicateOptions {
@@ -48,6 +62,8 @@ pub struct ReplicateOptions {
     pub full: bool,
     /// Which snapshots the replica is to have; without it, all.
     pub selection: Option<Selection>,
+    /// Keeps losses in mind.
+    pub on_lost: Option<OnLost>,
     /// Now.
     pub now: Timestamp,
     /// Stops it, between objects and within one.
@@ -114,7 +130,7 @@ pub fn replicate(
     progress: &dyn Progress,
 ) -> Result<ReplicationReport, ReplicateError> {
     let copier = Copier::new(from, &**to, options, progress);
-    let outcome = run(&copier);
+    let outcome = leased(&copier);
     let report = copier.finish();
     match outcome {
         Ok(()) => Ok(report),
@@ -122,9 +138,16 @@ pub fn replicate(
     }
 }
 
-fn run(copier: &Copier<'_>) -> Result<(), VaultError> {
-    let known = copier.known()?;
+/// The catalogue is read and written under the lease: what another copy writes meanwhile would be overwritten.
+fn leased(copier: &Copier<'_>) -> Result<(), VaultError> {
     let lease = copier.to.lease(&copier.options.holder, false).map_err(|e| at(copier.to, e))?;
+    let outcome = run(copier, &*lease);
+    copier.lock().keep();
+    outcome
+}
+
+fn run(copier: &Copier<'_>, lease: &dyn Lease) -> Result<(), VaultError> {
+    let known = copier.known()?;
     let mut source = SourceObjects::list(copier.from)?;
     let digests = source.digests(copier.options.selection.as_ref());
     copier.settle(known, &mut source, &digests)?;
@@ -134,7 +157,7 @@ fn run(copier: &Copier<'_>) -> Result<(), VaultError> {
     copier.batch(&source.records, copier.threads())?;
     // The newest epoch first: what was stored last is what the operator would miss most.
     for epoch in source.epochs.values().rev() {
-        copy_epoch(copier, epoch, &*lease)?;
+        copy_epoch(copier, epoch, lease)?;
     }
     copier.mark(&source, &digests);
     Ok(())

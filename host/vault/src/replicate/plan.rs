@@ -7,7 +7,7 @@ use crate::{
     moved::Moved,
     open::{Vault, at},
     snapshots::StoredSnapshot,
-    store::{Listed, ObjectName},
+    store::{Listed, ObjectName, StoreError},
 };
 use havun_model::PackId;
 use sha2::{Digest as _, Sha256};
@@ -172,6 +172,8 @@ impl EpochObjects {
                 }
                 // Nobody knows what it needs.
                 Err(VaultError::Damaged { .. }) => return Ok(()),
+                // A clean-up took it away since it was listed: it needs nothing.
+                Err(VaultError::Store { source: StoreError::NotFound { .. }, .. }) => {}
                 Err(other) => return Err(other),
             }
         }

@@ -2,7 +2,13 @@
 //!
 //! Only what a replica lacks is asked about: nothing is ever taken away from one here.
 
-use crate::{error::VaultError, holds::Holds, open::Vault, store::Listed};
+use crate::{
+    error::VaultError,
+    holds::Holds,
+    open::Vault,
+    snapshots::StoredSnapshot,
+    store::{Listed, StoreError},
+};
 use havun_model::retention::Term;
 use jiff::{Timestamp, tz::TimeZone};
 use std::sync::OnceLock;
@@ -42,8 +48,22 @@ impl Selection {
         let stored = match from.read_snapshot_object(object) {
             Ok(stored) => stored,
             Err(VaultError::Damaged { .. }) => return Ok(true),
+            // A clean-up took it away since it was listed.
+            Err(VaultError::Store { source: StoreError::NotFound { .. }, .. }) => return Ok(false),
             Err(other) => return Err(other),
         };
+        self.keeps(from, &stored)
+    }
+
+    /// Whether a snapshot of `from` is left out, but for the floor.
+    ///
+    /// # Errors
+    /// When the holds of `from` cannot be read.
+    pub fn leaves_out(&self, from: &Vault, stored: &StoredSnapshot) -> Result<bool, VaultError> {
+        Ok(!self.is_within(stored.snapshot.started_at) && !(self.promised && self.keeps(from, stored)?))
+    }
+
+    fn keeps(&self, from: &Vault, stored: &StoredSnapshot) -> Result<bool, VaultError> {
         if stored.snapshot.retention.retain_until >= self.now {
             return Ok(true);
         }
@@ -54,7 +74,7 @@ impl Selection {
                 self.holds.get_or_init(|| holds)
             }
         };
-        Ok(holds.covers(&stored).is_some())
+        Ok(holds.covers(stored).is_some())
     }
 
     /// What was left out stays so while this, the snapshots and the holds are the same. It holds the year, so that a clock that

@@ -75,6 +75,7 @@ pub fn replicate_options(catalogue: Option<&Path>) -> ReplicateOptions {
         catalogue,
         full: false,
         selection: None,
+        on_lost: None,
         now: now(0),
         cancel: Cancel::default(),
     }

@@ -13,7 +13,7 @@ mod part;
 mod tests;
 
 use crate::{layout, store::ObjectName};
-use part::{Head, Line, Part};
+use part::{Found, Head, Line, Part};
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs::{self, File},
@@ -23,6 +23,9 @@ use std::{
 
 /// A part is written anew when it has more than twice the lines that it needs, and so many more.
 const SLACK_LINES: usize = 64;
+
+/// How [`CatalogueFiles::salvage`] calls what the head knows.
+const ABOVE: &str = "keys and records";
 
 /// One object at the replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,9 +168,46 @@ impl CatalogueFiles {
     }
 
     fn read(&mut self, epoch: Option<&str>) -> Option<Vec<Line>> {
-        let lines = part::read(&self.path(epoch), &self.head)?;
+        let Found::Lines(lines) = part::read(&self.path(epoch), &self.head) else { return None };
         self.lines.insert(epoch.map(str::to_owned), lines.len());
         Some(lines)
+    }
+
+    /// Everything that can be read, whatever is damaged; none where nothing can. And what cannot: epochs, and [`ABOVE`]. Both
+    /// are empty where there never was a catalogue of this place.
+    pub fn salvage(&self) -> (Option<Catalogue>, Vec<String>) {
+        let (mut catalogue, mut lost) = (Catalogue::default(), Vec::new());
+        let head = part::read(&self.path(None), &self.head);
+        let mut any = matches!(head, Found::Lines(_));
+        let has_head = matches!(head, Found::Lines(_) | Found::Elsewhere);
+        if let Found::Lines(lines) = head {
+            lines.into_iter().for_each(|line| catalogue.take(line));
+        }
+        let marked = catalogue.marks.keys().cloned();
+        for epoch in marked.chain(self.epochs_on_disk().unwrap_or_default()).collect::<BTreeSet<_>>() {
+            match part::read(&self.path(Some(&epoch)), &self.head) {
+                Found::Lines(lines) => {
+                    any = true;
+                    lines.into_iter().for_each(|line| catalogue.take(line));
+                }
+                Found::Elsewhere => {}
+                Found::Missing | Found::Damaged => lost.push(epoch),
+            }
+        }
+        if !has_head && (any || !lost.is_empty() || self.path(None).exists()) {
+            lost.push(ABOVE.to_owned());
+        }
+        (any.then_some(catalogue), lost)
+    }
+
+    fn epochs_on_disk(&self) -> io::Result<Vec<String>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name().into_string().unwrap_or_default();
+            let rest = name.strip_prefix(&format!("{}.", self.head.vault)).and_then(|rest| rest.strip_suffix(".objects"));
+            found.extend(rest.map(str::to_owned));
+        }
+        Ok(found)
     }
 
     /// Adds an object that the store has just said to be there and that is in `catalogue` by now. A process that dies
@@ -210,7 +250,7 @@ impl CatalogueFiles {
     }
 
     /// Writes everything anew: what a listing has found. The head goes first and comes last, and without it there is no
-    /// catalogue.
+    /// catalogue; until then each part says what it said, so that one that ends in the middle forgets nothing.
     pub fn save(&mut self, catalogue: &mut Catalogue) -> io::Result<()> {
         let epochs = catalogue.objects.keys().filter_map(epoch_of);
         catalogue.marks = epochs.map(|epoch| (epoch.to_owned(), Mark::Open)).collect();
@@ -218,14 +258,12 @@ impl CatalogueFiles {
         self.lines.clear();
         fs::create_dir_all(&self.folder)?;
         remove(&self.path(None))?;
-        for entry in fs::read_dir(&self.folder)? {
-            let name = entry?.file_name().into_string().unwrap_or_default();
-            if name.starts_with(&format!("{}.", self.head.vault)) && name.ends_with(".objects") {
-                remove(&self.folder.join(name))?;
-            }
-        }
+        File::open(&self.folder)?.sync_all()?;
         for epoch in catalogue.marks.keys() {
             self.replace(Some(epoch), catalogue)?;
+        }
+        for epoch in self.epochs_on_disk()?.iter().filter(|epoch| !catalogue.marks.contains_key(*epoch)) {
+            remove(&self.path(Some(epoch)))?;
         }
         self.replace(None, catalogue)?;
         File::open(&self.folder)?.sync_all()

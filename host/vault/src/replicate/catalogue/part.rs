@@ -99,26 +99,36 @@ pub(super) fn replace(path: &Path, head: &Head, lines: &[Line]) -> io::Result<()
     file.persist(path).map(drop).map_err(|e| e.error)
 }
 
-/// What the file at `path` says; `None` where it is missing, damaged, of another version or does not answer for `wanted`.
-pub(super) fn read(path: &Path, wanted: &Head) -> Option<Vec<Line>> {
+/// What became of reading a part.
+pub(super) enum Found {
+    Lines(Vec<Line>),
+    Missing,
+    /// It is about another vault or store.
+    Elsewhere,
+    /// Damaged, or of another version.
+    Damaged,
+}
+
+/// What the file at `path` says, where it answers for `wanted`.
+pub(super) fn read(path: &Path, wanted: &Head) -> Found {
     let told = |why: &str| tracing::warn!(path = %path.display(), "the replica catalogue {why}; the replica is listed");
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Missing,
         Err(error) => {
             told(&format!("cannot be read ({error})"));
-            return None;
+            return Found::Damaged;
         }
     };
     match parse(&text) {
-        Some((head, lines)) if head.is(wanted) => Some(lines),
+        Some((head, lines)) if head.is(wanted) => Found::Lines(lines),
         Some(_) => {
             told("is about another place");
-            None
+            Found::Elsewhere
         }
         None => {
             told("is damaged or of another version");
-            None
+            Found::Damaged
         }
     }
 }
