@@ -3,7 +3,7 @@
 //! A copy that finds out that objects are gone from a replica, and are not at the source either, fails once. From then on the
 //! list stands beside the replica's catalogue, in `<vault id>.lost`: `health` fails for it, `repair` looks for the objects in
 //! every other store, nothing is expired in that store. `archive accept-loss` ends that, with a reason in the audit log. What
-//! is there again is struck from the list, accepted or not: should it vanish again, that is another loss.
+//! is there again is no longer accepted: should it vanish again, it is lost again.
 //!
 //! Shape of `havun-backup archive accept-loss --json`: one [`AcceptedLoss`].
 
@@ -124,8 +124,8 @@ fn note(path: &Path, lost: &[(String, u64)], now: Timestamp) -> Result<(), Opera
     })
 }
 
-/// Those that nobody has accepted and that are still not there; and how many were accepted and are not there either. What is
-/// there again is struck.
+/// Those that nobody has accepted and that are still not there; and how many were accepted and are not there either. That
+/// one was accepted ends when it is there again; it stays on the list, for no catalogue knows it before the next listing.
 pub(crate) fn standing(
     cx: &Context,
     project: &ProjectName,
@@ -144,14 +144,16 @@ fn standing_at(path: &Path, store: &dyn Store, failed: impl Fn(StoreError) -> Op
             Ok(object) => size(store, &object).map_err(&failed)?,
             Err(_) => None,
         };
-        if there == Some(loss.size) {
-            back.insert(object, loss)
-        } else {
-            still.insert(object, loss)
-        };
+        if there != Some(loss.size) {
+            still.insert(object, loss);
+        } else if loss.accepted.is_some() {
+            back.insert(object, loss);
+        }
     }
     if !back.is_empty() {
-        change(path, |losses| losses.retain(|object, loss| back.get(object) != Some(loss)))?;
+        change(path, |losses| {
+            losses.iter_mut().filter(|(object, loss)| back.get(*object) == Some(&**loss)).for_each(|(_, loss)| loss.accepted = None);
+        })?;
     }
     let (accepted, open): (Losses, Losses) = still.into_iter().partition(|(_, loss)| loss.accepted.is_some());
     Ok((open, accepted.len()))
@@ -239,8 +241,8 @@ mod tests {
         let bytes: &[u8] = b"abc";
         store.put(&object, &bytes, &Sha256::digest(b"abc").into()).unwrap();
         assert_eq!(state(), (0, 1));
-        assert!(!read(&path).unwrap().contains_key(name), "what is there is struck");
         store.remove(&object).unwrap();
+        assert_eq!(state(), (1, 1), "it was seen to be there, and is gone again");
         note(&path, &lost[..1], now).unwrap();
         assert_eq!(state(), (1, 1));
         // A copy misses only what it had: what it misses again came back unseen.

@@ -331,14 +331,19 @@ fn pause(attempts: u32) -> SignedDuration {
 /// `repair` are for that.
 pub(crate) fn fill(cx: &Context, project: &ProjectConfig, source: &Vault, primary: &OpenStore) -> Result<Option<String>, OperationError> {
     let retention = &project.retention;
-    let is_archive = |name: &&StoreName| cx.config.stores.get(*name).is_some_and(|config| config.tier == Tier::Archive);
-    let others_may_lag = project.stores.iter().filter(is_archive).count() > 1;
+    let tiers = project.stores.iter().filter_map(|name| cx.config.stores.get(name)).map(|config| config.tier);
+    let others_may_lag = others_may_lag(tiers);
     let selection =
         (retention.explicit_hot && !others_may_lag).then(|| Selection::new(retention.hot, cx.zone(), cx.now(), cleanup::FLOOR, false));
     let options = ReplicateOptions { selection, ..cx.replicate_options(None) };
     let report = replicate(source, &primary.store, &options, &*cx.progress())
         .map_err(|error| vault_error(&project.name, &primary.name, error.source))?;
     Ok(held_back(&report, None).map(|error| format!("`{}` could not be filled completely: {error}", primary.name)))
+}
+
+/// Whether there is an archive beside the one that is whole.
+fn others_may_lag(tiers: impl Iterator<Item = Tier>) -> bool {
+    tiers.filter(|tier| *tier == Tier::Archive).count() > 1
 }
 
 /// Thins the spool to its newest snapshot when every replica has everything that it is to have, beyond doubt. Gives what
@@ -426,6 +431,12 @@ mod tests {
     fn pauses_double_from_five_minutes_to_six_hours() {
         let minutes: Vec<i64> = [1, 2, 3, 7, 8, 60, u32::MAX].into_iter().map(|attempts| pause(attempts).as_mins()).collect();
         assert_eq!(minutes, [5, 10, 20, 320, 360, 360, 360]);
+    }
+
+    #[test]
+    fn a_primary_is_filled_with_everything_where_another_archive_may_lack_it() {
+        assert!(!others_may_lag([Tier::Hot, Tier::Archive].into_iter()));
+        assert!(others_may_lag([Tier::Hot, Tier::Archive, Tier::Archive].into_iter()));
     }
 
     #[test]
