@@ -19,6 +19,7 @@ mod report;
 mod select;
 mod targets;
 
+pub(crate) use databases::make_place;
 pub(crate) use plan::beneath;
 pub use report::{FailedPath, RestoreOutcome, RestoreView, RestoredItem, StepView};
 pub(crate) use select::globs;
@@ -159,6 +160,14 @@ impl PreparedRestore<'_> {
     /// One line: it is not there, or the manifest cannot be read.
     pub(crate) fn dump_entry(&self, record: &havun_model::ItemRecord) -> Result<havun_vault::Entry, String> {
         databases::dump_entry(self, record)
+    }
+
+    /// The manifest entry of one form of a dump.
+    ///
+    /// # Errors
+    /// As [`Self::dump_entry`].
+    pub(crate) fn entry(&self, path: &str) -> Result<havun_vault::Entry, String> {
+        databases::entry(self, path)
     }
 
     pub(crate) fn vault(&self) -> &Vault {

@@ -74,7 +74,7 @@ fn base64_len(text: &str) -> Option<usize> {
 fn uploads(restored: &dyn Tree) -> Check {
     let name = "storage/app";
     if restored.stat("storage").ok().flatten().is_some_and(|stat| stat.kind == "symlink") && !restored.is_dir("storage/app") {
-        return Check::new(name, Verdict::Warn, "storage is a link to a place outside of the restored tree");
+        return Check::new(name, Verdict::Skipped, "storage is a link to a place outside of the restored tree, which was not looked at");
     }
     if !restored.is_dir("storage/app") {
         return Check::new(name, Verdict::Fail, "not in the restored tree: what users uploaded is not there");
@@ -157,12 +157,18 @@ fn stored_values(cx: &Context<LaravelSettings>, app: &Application<'_>, restored:
     let name = "APP_KEY decrypts";
     let keys = cipher::keys(app);
     let Some(database) = databases.iter().find(|database| database.item() == MAIN) else {
-        return Check::new(name, Verdict::Skipped, "the application's database was not restored");
+        let chosen = cx.settings.connections.as_ref().is_some_and(|names| !names.iter().any(|name| name == "main"));
+        let (verdict, why) = match chosen {
+            true => (Verdict::Pass, "the application's database is not backed up, as the setting `connections` has it: nothing was tried"),
+            false => (Verdict::Skipped, "the application's database was not restored"),
+        };
+        return Check::new(name, verdict, why);
     };
     let named = cx.settings.encrypted_columns.iter().filter_map(|text| text.split_once('.'));
     let named: Vec<(String, String)> = named.map(|(table, column)| (table.to_owned(), column.to_owned())).collect();
     let mut opened = Vec::new();
     let mut shut = Vec::new();
+    let mut lost = Vec::new();
     for (table, column) in named.iter().cloned().chain(models::encrypted_columns(restored)) {
         let Ok(values) = database.sample(&table, &column, SAMPLE) else {
             if named.contains(&(table.clone(), column.clone())) {
@@ -173,12 +179,24 @@ fn stored_values(cx: &Context<LaravelSettings>, app: &Application<'_>, restored:
         let values: Vec<Encrypted> = values.iter().flatten().filter_map(|value| Encrypted::parse(value)).collect();
         let good = values.iter().filter(|value| keys.iter().any(|key| value.opens_with(key))).count();
         opened.extend((good > 0).then(|| format!("{good} of {table}.{column}")));
-        shut.extend((good < values.len()).then(|| format!("{} of {table}.{column}", values.len() - good)));
+        let bad = values.len() - good;
+        if good == 0 && bad > 0 {
+            lost.push(format!("{bad} of {table}.{column}"));
+        } else if bad > 0 {
+            shut.push(format!("{bad} of {table}.{column}"));
+        }
+    }
+    if !lost.is_empty() {
+        return Check::new(name, Verdict::Fail, format!("neither APP_KEY nor APP_PREVIOUS_KEYS opens {}", lost.join(", ")));
     }
     match (opened.as_slice(), shut.as_slice()) {
-        ([], []) => Check::new(name, Verdict::Skipped, "no encrypted value was found; name some at the setting `encrypted_columns`"),
+        // An application may well have none. The key itself is looked at by `app_key`.
+        ([], []) => Check::new(
+            name,
+            Verdict::Pass,
+            "no encrypted value was found, so that nothing was there to open with it; name columns at the setting `encrypted_columns`",
+        ),
         (opened, []) => Check::new(name, Verdict::Pass, format!("opened {}", opened.join(", "))),
-        ([], shut) => Check::new(name, Verdict::Fail, format!("neither APP_KEY nor APP_PREVIOUS_KEYS opens {}", shut.join(", "))),
         (opened, shut) => Check::new(name, Verdict::Warn, format!("opened {}; not {}", opened.join(", "), shut.join(", "))),
     }
 }

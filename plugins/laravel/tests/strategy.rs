@@ -283,6 +283,20 @@ fn verification_sees_a_missing_key_missing_files_and_empty_databases() {
 }
 
 #[test]
+fn what_could_not_be_looked_at_is_skipped_and_what_is_not_there_is_not() {
+    let outcome = |settings: &str, tree: &FakeTree, databases: &[&dyn Database], name: &str| {
+        let checks = Laravel::verify(&Context::for_test(settings).expect("good"), tree, databases).expect("checks");
+        checks.iter().find(|check| check.name == name).map(|check| check.outcome.clone())
+    };
+    let good = FakeDatabase::new("database").table("migrations", 12).table("users", 3);
+    assert_eq!(outcome("{}", &app(), &[], "APP_KEY decrypts").as_deref(), Some("skipped"), "its database is missing");
+    assert_eq!(outcome("{}", &app(), &[&good], "APP_KEY decrypts").as_deref(), Some("pass"), "nothing is encrypted");
+    assert_eq!(outcome(r#"{"connections":[]}"#, &app(), &[], "APP_KEY decrypts").as_deref(), Some("pass"), "no database by choice");
+    let linked = FakeTree::new().symlink("storage", "/srv/shared/storage");
+    assert_eq!(outcome("{}", &linked, &[&good], "storage/app").as_deref(), Some("skipped"));
+}
+
+#[test]
 fn a_restore_brings_files_before_databases() {
     let cx = Context::for_test("{}").expect("good");
     let item = |name: &str, kind: &str| StoredItem { name: name.into(), kind: kind.into(), complete: true, bytes: 1.0, files: 1.0 };

@@ -82,7 +82,11 @@ fn verify(app: &App, file: &Path, key: Option<&str>) -> Result<u8, CliError> {
     };
     let checked = check_certificate(file, &key)?;
     let c = &checked.certificate;
-    app.ui.line(format!("valid    {}: signed by {}, and as it was signed", file.display(), checked.signed_by));
+    match checked.notes.is_empty() {
+        true => app.ui.line(format!("valid    {}: signed by {}, and as it was signed", file.display(), checked.signed_by)),
+        false => app.ui.line(format!("valid    the note of {}: signed by {}", file.display(), checked.signed_by)),
+    }
+    checked.notes.iter().for_each(|note| app.ui.line(format!("  {note}")));
     app.ui.line(format!("  {} of {} on {}: drill of snapshot {}", c.result.word(), c.project, c.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"), c.snapshot.id.short()));
     app.ui.document(&checked)?;
     Ok(0)

@@ -301,6 +301,17 @@ impl AuditLog {
         rows.iter().map(read_row).collect::<Result<_, _>>().map_err(failed("read"))
     }
 
+    /// How many runs have tested a project on this host with one action, but for those of the target `without`.
+    ///
+    /// # Errors
+    /// [`AuditError::Database`].
+    pub fn count_tests(&self, project: &str, action: &str, without: &str) -> Result<u64, AuditError> {
+        let statement = sqlx::query(statements::COUNT_TESTS).bind(project).bind(&self.host).bind(action).bind(without);
+        let row = self.with(|runtime, connection| runtime.block_on(statement.fetch_one(connection))).map_err(failed("read"))?;
+        let count: i64 = row.try_get(0).map_err(failed("read"))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
     /// When the first run of a project that committed something began, as text.
     ///
     /// # Errors

@@ -73,6 +73,9 @@ pub(super) const LIST_TESTS: &str = concat!(
     columns!(),
     " FROM test_logs WHERE project = ? AND host = ? AND action = ? ORDER BY started_at DESC, id DESC LIMIT ?"
 );
+/// Binds project, host, action and the target that does not count; one row.
+pub(super) const COUNT_TESTS: &str =
+    "SELECT COUNT(DISTINCT run_id) FROM test_logs WHERE project = ? AND host = ? AND action = ? AND target <> ?";
 /// Binds project and host; one row, NULL where there was none.
 pub(super) const FIRST_COMMIT: &str = "SELECT MIN(started_at) FROM backup_logs WHERE project = ? AND host = ? AND action = 'run' \
                                        AND snapshot IS NOT NULL";

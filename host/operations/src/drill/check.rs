@@ -1,7 +1,10 @@
 //! Checking a certificate that somebody has: its signature, and a page against the note beside it.
 
 use super::{Certificate, DrillResult, certificate::FORMAT, keep::rendered};
-use crate::signing::{NoteError, Verifier};
+use crate::{
+    context::PROGRAM,
+    signing::{NoteError, Verifier},
+};
 use serde::Serialize;
 use std::{
     fs::File,
@@ -58,6 +61,9 @@ pub struct CertificateCheck {
     pub signed_by: String,
     /// What it certifies.
     pub result: DrillResult,
+    /// What could not be checked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// All of it.
     pub certificate: Certificate,
 }
@@ -77,22 +83,29 @@ pub fn check_certificate(file: &Path, key: &Verifier) -> Result<CertificateCheck
     let certificate: Certificate = serde_json::from_str(text).ok().filter(|c: &Certificate| c.format == FORMAT).ok_or_else(|| {
         CheckError::NoCertificate { path: note_path.clone() }
     })?;
+    // Pages are made by the program: another version's may look otherwise.
+    let same_program = certificate.program == PROGRAM;
     let signature = note.strip_prefix(text).and_then(|rest| rest.strip_prefix('\n')).unwrap_or_default();
     let (markdown, html) = rendered(&certificate, text, signature);
     let expected = match extension.as_str() {
         "json" => Some(text.to_owned()),
-        "md" => Some(markdown),
-        "html" => Some(html),
+        "md" => same_program.then_some(markdown),
+        "html" => same_program.then_some(html),
         _ => None,
     };
     if expected.is_some_and(|expected| read(file).map_or(true, |found| found != expected)) {
         return Err(CheckError::Different { path: file.to_owned(), note: note_path });
     }
+    let is_page = matches!(extension.as_str(), "md" | "html");
+    let notes = (is_page && !same_program).then(|| {
+        format!("the page itself was not checked, because {} made it and this is {PROGRAM}: rely on its JSON form and the note", certificate.program)
+    });
     Ok(CertificateCheck {
         schema_version: crate::report::SCHEMA_VERSION,
         file: file.to_owned(),
         signed_by: key.name().to_owned(),
         result: certificate.result,
+        notes: notes.into_iter().collect(),
         certificate,
     })
 }

@@ -4,7 +4,10 @@
 //! further, so that the archive is proven as often as the hot store. A store that cannot be asked is passed over, and
 //! the certificate says so; one that was named is not.
 
-use super::one::Job;
+use super::{
+    due::{ACTION, NAMED},
+    one::Job,
+};
 use crate::{
     config::DrillChoice,
     error::{OperationError, one_line},
@@ -24,6 +27,8 @@ pub(super) struct Chosen {
     pub word: &'static str,
     /// When the newest good snapshot of the project was begun, in whatever store it is.
     pub newest: Option<Timestamp>,
+    /// How many the drill has chosen.
+    pub of: usize,
     /// Stores that were passed over, and the like.
     pub notes: Vec<String>,
 }
@@ -87,7 +92,8 @@ pub(super) fn choose(job: &Job<'_>) -> Result<Choices, OperationError> {
     if let Some(name) = project::primary(cx, project) {
         lists.of(&name)?;
     }
-    let turns = super::due::past(cx, project)?.len();
+    let turns = cx.audit()?.count_tests(project.name.as_str(), ACTION, NAMED).map_err(|e| OperationError::Audit(Box::new(e)))?;
+    let turns = usize::try_from(turns).unwrap_or(0);
     let mut chosen = Vec::new();
     match &job.options.snapshot {
         Some(prefix) => chosen.push(named(&mut lists, &order, prefix)?),
@@ -109,7 +115,8 @@ pub(super) fn choose(job: &Job<'_>) -> Result<Choices, OperationError> {
         };
     }
     let (newest, notes) = (lists.newest(), lists.notes());
-    let whole = |(store, id, word)| Chosen { store, id, word, newest, notes: notes.clone() };
+    let of = chosen.len();
+    let whole = |(store, id, word)| Chosen { store, id, word, newest, of, notes: notes.clone() };
     Ok(Choices { snapshots: chosen.into_iter().map(whole).collect(), notes })
 }
 
@@ -126,7 +133,7 @@ fn named(lists: &mut Lists<'_, '_>, order: &[StoreName], prefix: &str) -> Result
     let mut missing = None;
     for name in order {
         match selection::by_prefix(project, lists.of(name)?, std::iter::empty(), prefix) {
-            Ok(id) => return Ok((name.clone(), id, "named")),
+            Ok(id) => return Ok((name.clone(), id, NAMED)),
             Err(error @ OperationError::NoSnapshot { .. }) => missing = missing.or(Some(error)),
             Err(error) => return Err(error),
         }

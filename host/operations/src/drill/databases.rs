@@ -1,19 +1,23 @@
 //! Every database of a snapshot into a scratch database, compared with its record. Servers start when the first dump
 //! needs them, and serve all snapshots of one project's drill.
 
-use super::{certificate::CertifiedDatabase, folder::DrillFolder, foreign};
+use super::{
+    certificate::CertifiedDatabase,
+    folder::DrillFolder,
+    foreign::{self, Refused},
+};
 use crate::{
     context::Context,
     databases::{self as engines, DatabaseError, DumpSource, Engine, ResolvedConnection, RestoreTarget, RowRule, Subjects},
     erasures::Applied,
     error::{OperationError, one_line},
-    restore::{PreparedRestore, beneath},
+    restore::{PreparedRestore, beneath, make_place},
     scratch_server::{Family, OsUser, ScratchError, ScratchServer},
 };
 use havun_model::{Cancel, Connection, DatabaseRecord, ItemRecord, Outcome, ScratchDatabase};
 use std::{
     collections::BTreeMap,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -141,6 +145,27 @@ impl<'a> Servers<'a> {
         Ok(())
     }
 
+    /// Reads what no load has read: every form of a dump that could not be loaded, and the further forms of those that were.
+    /// Their hashes are checked on the way. One that cannot be read, or is not whole, fails whatever may stay unproven.
+    ///
+    /// # Errors
+    /// [`OperationError::Interrupted`].
+    pub fn read_the_rest(&self, prepared: &PreparedRestore<'_>, proven: &mut Proven) -> Result<(), OperationError> {
+        for line in proven.certified.iter_mut().filter(|line| line.result != "failed") {
+            let Some(record) = prepared.snapshot().items.get(&line.item) else { continue };
+            self.cx.check_cancelled()?;
+            self.cx.observer.step(&format!("reading the dump of `{}`", line.item));
+            let loaded = line.result == "passed";
+            match read_forms(self.cx, prepared, record, loaded) {
+                Ok(_) if loaded => {}
+                Ok(bytes) => line.bytes = bytes,
+                Err(_) if self.cx.cancel.is_cancelled() => return Err(OperationError::Interrupted),
+                Err(why) => line.failed(why),
+            }
+        }
+        Ok(())
+    }
+
     /// Drops the scratch databases of one snapshot. On a server of our own that only saves space.
     ///
     /// # Errors
@@ -177,8 +202,10 @@ impl<'a> Servers<'a> {
         self.load(source, record, database, &loaded, line).map_err(|unproven| match unproven {
             // Whatever was made of it is dropped with its server; a foreign one by its record.
             Unproven::Failed(why) if loaded.is_foreign => {
-                let left = loaded.database.as_ref().and_then(|name| loaded.engine.drop_scratch(name).err());
-                Unproven::Failed(left.map_or(why.clone(), |error| format!("{why}; and {}", one_line(&error))))
+                Unproven::Failed(dropped(&loaded, folder, why))
+            }
+            Unproven::Skipped(why) if loaded.is_foreign => {
+                Unproven::Skipped(dropped(&loaded, folder, why))
             }
             other => other,
         })?;
@@ -188,10 +215,16 @@ impl<'a> Servers<'a> {
     /// A SQLite file goes to its place in the tree, or beside the tree where it has none.
     fn file(&self, source: &Source<'_>, item: &str, database: &DatabaseRecord, line: &mut CertifiedDatabase) -> Result<Loaded, Unproven> {
         let inside = beneath(&database.database).filter(|path| !path.as_os_str().is_empty());
-        let path: PathBuf = inside.map_or_else(|| source.place.join(format!("{item}.sqlite")), |path| source.tree.join(path));
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|e| format!("cannot make {}: {e}", parent.display()))?;
-        }
+        std::fs::create_dir_all(source.tree).map_err(|e| format!("cannot make {}: {e}", source.tree.display()))?;
+        let place = inside.map(|path| make_place(source.tree, &path).map(|()| source.tree.join(path)));
+        let path: PathBuf = match place {
+            Some(Ok(path)) => path,
+            beside => {
+                // The tree may hold a link to where the live file is.
+                line.notes.extend(beside.and_then(Result::err).map(|why| format!("loaded beside the tree: {why}")));
+                source.place.join(format!("{item}.sqlite"))
+            }
+        };
         let planned = Connection { name: "drill".to_owned(), engine: "sqlite".to_owned(), parameters: Vec::new() };
         let overrides = engines::Overrides::from([("path", path.to_string_lossy().into_owned().into())]);
         let connection = ResolvedConnection::resolve(&planned, &overrides, source.place).map_err(|e| one_line(&e))?;
@@ -221,9 +254,12 @@ impl<'a> Servers<'a> {
         let connection = foreign::connection(self.cx, &database.engine, &name).ok_or_else(|| "it is not configured".to_owned())??;
         let again = foreign::connection(self.cx, &database.engine, &name).ok_or_else(|| "it is not configured".to_owned())??;
         let engine = foreign::opened(again)?;
-        if let Some(recorded) = &database.connection {
-            foreign::refuse_production(source.prepared.project(), recorded, source.tree, &connection, &*engine)?;
-        }
+        let project = source.prepared.project();
+        let refused = foreign::refuse_production(self.cx, project, database.connection.as_ref(), source.tree, &connection, &*engine);
+        refused.map_err(|refused| match refused {
+            Refused::Production(why) => Unproven::Failed(why),
+            Refused::Unknown(why) => Unproven::Skipped(why),
+        })?;
         line.scratch_server = format!("the server of [drill.databases.{}]", database.engine);
         folder.note_foreign(&database.engine, &name).map_err(|e| one_line(&e))?;
         Ok(Loaded { engine, database: Some(name), is_foreign: true })
@@ -275,15 +311,95 @@ impl<'a> Servers<'a> {
         };
         let done = loaded.engine.restore(dump, database, &target, &self.cx.cancel).map_err(|error| match error {
             DatabaseError::Cancelled => Unproven::Cancelled,
-            error => Unproven::Failed(one_line(&error)),
+            error => lacking(one_line(&error)),
         })?;
         line.tables_found = done.tables_verified;
         line.rows_found = done.rows_verified;
         line.bytes = entry.size;
         line.notes.extend(done.warnings);
         if record.outcome != Outcome::Ok {
-            return Err(Unproven::Failed(format!("the snapshot holds it {}: {}", record.outcome.word(), record.problems.join("; "))));
+            return Err(Unproven::Failed(partial(record)));
         }
         if done.problems.is_empty() { Ok(()) } else { Err(Unproven::Failed(done.problems.join("; "))) }
+    }
+}
+
+/// What a scratch server refuses because it lacks an extension, or because its user may not do what only an administrator
+/// may, says nothing of the dump.
+fn lacking(why: String) -> Unproven {
+    let lacks = ["permission denied to create extension", "permission denied to create event trigger", "could not open extension control file"];
+    let is_missing = why.contains("extension \"") && why.contains("is not available");
+    if is_missing || lacks.iter().any(|text| why.contains(text)) {
+        return Unproven::Skipped(format!(
+            "the scratch server cannot take it: {why}; name a server at [drill.databases.postgresql] that has the extension and whose user may do this"
+        ));
+    }
+    Unproven::Failed(why)
+}
+
+/// Drops a scratch database on a server of the configuration; `why` it was not proven, and what of it stays.
+fn dropped(loaded: &Loaded, folder: &mut DrillFolder, why: String) -> String {
+    match drop_foreign(loaded, folder) {
+        Ok(()) => why,
+        Err(left) => format!("{why}; and {left}"),
+    }
+}
+
+/// Drops it, and forgets it then.
+fn drop_foreign(loaded: &Loaded, folder: &mut DrillFolder) -> Result<(), String> {
+    let Some(name) = &loaded.database else { return Ok(()) };
+    loaded.engine.drop_scratch(name).map_err(|e| one_line(&e))?;
+    folder.forget_foreign(name).map_err(|e| one_line(&e))
+}
+
+fn partial(record: &ItemRecord) -> String {
+    format!("the snapshot holds it {}: {}", record.outcome.word(), record.problems.join("; "))
+}
+
+/// Reads the forms of a dump, but for the one that was loaded, into nothing. Returns how many bytes they have.
+fn read_forms(cx: &Context, prepared: &PreparedRestore<'_>, record: &ItemRecord, loaded: bool) -> Result<u64, String> {
+    if record.outcome != Outcome::Ok {
+        return Err(partial(record));
+    }
+    if record.paths.is_empty() {
+        return Err("the snapshot has no dump of it".to_owned());
+    }
+    let skip = if loaded { Some(prepared.dump_entry(record)?.path) } else { None };
+    let wanted: Vec<&String> = record.paths.iter().filter(|path| skip.as_deref() != Some(path.as_bytes())).collect();
+    let mut bytes = 0;
+    for path in wanted {
+        let entry = prepared.entry(path)?;
+        let mut contents = prepared.vault().contents(prepared.snapshot()).map_err(|e| one_line(&e))?;
+        contents.write(&entry, &mut Sink(&cx.cancel)).map_err(|e| format!("{path} cannot be read from the store: {}", one_line(&e)))?;
+        bytes += entry.size;
+    }
+    Ok(bytes)
+}
+
+/// Takes everything until the operator stops it.
+struct Sink<'a>(&'a Cancel);
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.is_cancelled() { Err(io::Error::other("stopped by the operator")) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_scratch_server_lacks_is_not_proven_and_no_failure() {
+        let skipped = |text: &str| matches!(lacking(text.to_owned()), Unproven::Skipped(_));
+        assert!(skipped("ERROR:  permission denied to create extension \"postgis\""));
+        assert!(skipped("ERROR:  extension \"postgis\" is not available"));
+        assert!(skipped("ERROR:  permission denied to create event trigger \"audit\""));
+        assert!(!skipped("ERROR:  duplicate key value violates unique constraint"));
+        assert!(!skipped("the column \"extension\" holds other rows"));
     }
 }

@@ -7,7 +7,11 @@ use serde::Serialize;
 
 /// The action of a drill's row.
 pub(super) const ACTION: &str = "drill";
-/// How many drills are looked at.
+/// The target of the row of a snapshot that somebody named.
+pub(super) const NAMED: &str = "named";
+/// In the details of a row: how many snapshots its drill chose.
+pub(super) const CHOSEN: &str = "chosen";
+/// How many rows are looked at.
 const LOOKED_AT: u32 = 500;
 
 /// What is known of a project's drills.
@@ -15,9 +19,9 @@ const LOOKED_AT: u32 = 500;
 pub(crate) struct DrillState {
     /// How often.
     pub every: Term,
-    /// The newest that ended, whatever it found.
+    /// The worst row of the newest that ended, whatever it found.
     pub last: Option<LogRow>,
-    /// When the newest that passed began.
+    /// When the newest whose snapshots all passed began.
     pub passed_at: Option<Timestamp>,
     /// Since when it is overdue; none while it is not, and while there is nothing to drill.
     pub overdue_since: Option<Timestamp>,
@@ -65,10 +69,49 @@ pub(crate) fn summary(cx: &Context, project: &ProjectConfig) -> Result<DrillSumm
     })
 }
 
-/// Drills of a project that have ended, newest first.
-pub(super) fn past(cx: &Context, project: &ProjectConfig) -> Result<Vec<LogRow>, OperationError> {
-    let rows = cx.audit()?.tests(project.name.as_str(), ACTION, LOOKED_AT).map_err(|e| OperationError::Audit(Box::new(e)))?;
-    Ok(rows.into_iter().filter(|row| matches!(row.status.as_str(), "ok" | "partial" | "failed")).collect())
+/// One drill of a project: a row for each of its snapshots.
+struct Past {
+    /// The worst of them.
+    worst: LogRow,
+    rows: u64,
+    began: String,
+}
+
+impl Past {
+    /// A drill that was stopped between two snapshots has fewer rows than it chose snapshots.
+    fn passed(&self) -> bool {
+        let chosen = self.worst.details.get(CHOSEN).and_then(serde_json::Value::as_u64).unwrap_or(1);
+        self.worst.status == "ok" && self.rows >= chosen
+    }
+}
+
+/// The drills of `rows`, which come newest first. That of a snapshot which somebody named says nothing of the others, and
+/// counts for none of this.
+fn past(rows: Vec<LogRow>) -> Vec<Past> {
+    let mut drills: Vec<Past> = Vec::new();
+    for row in rows.into_iter().filter(|row| row.target != NAMED) {
+        match drills.iter_mut().find(|drill| drill.worst.run_id == row.run_id) {
+            Some(drill) => {
+                drill.rows += 1;
+                drill.began = row.started_at.clone();
+                if badness(&row) > badness(&drill.worst) {
+                    drill.worst = row;
+                }
+            }
+            None => drills.push(Past { rows: 1, began: row.started_at.clone(), worst: row }),
+        }
+    }
+    drills
+}
+
+/// One that runs, or was stopped, has proven nothing; a failure says more than that.
+fn badness(row: &LogRow) -> u8 {
+    match row.status.as_str() {
+        "ok" => 0,
+        "partial" => 2,
+        "failed" => 3,
+        _ => 1,
+    }
 }
 
 /// What is known of a project's drills now.
@@ -76,13 +119,15 @@ pub(super) fn past(cx: &Context, project: &ProjectConfig) -> Result<Vec<LogRow>,
 /// # Errors
 /// [`OperationError::Audit`].
 pub(crate) fn state(cx: &Context, project: &ProjectConfig) -> Result<DrillState, OperationError> {
-    let rows = past(cx, project)?;
+    let rows = cx.audit()?.tests(project.name.as_str(), ACTION, LOOKED_AT).map_err(|e| OperationError::Audit(Box::new(e)))?;
+    let drills = past(rows);
     let first_backup = cx.audit()?.first_commit(project.name.as_str()).map_err(|e| OperationError::Audit(Box::new(e)))?;
     let every = project.drill.every.unwrap_or(cx.config.drill.every);
-    let passed_at = rows.iter().find(|row| row.status == "ok").and_then(|row| row.started_at.parse().ok());
+    let passed_at = drills.iter().find(|drill| drill.passed()).and_then(|drill| drill.began.parse().ok());
     let first_backup = first_backup.and_then(|text| text.parse().ok());
     let overdue_since = overdue_since(every, passed_at, first_backup, cx.now(), &cx.zone());
-    Ok(DrillState { every, last: rows.into_iter().next(), passed_at, overdue_since })
+    let last = drills.into_iter().map(|drill| drill.worst).find(|row| matches!(row.status.as_str(), "ok" | "partial" | "failed"));
+    Ok(DrillState { every, last, passed_at, overdue_since })
 }
 
 /// A project is overdue when neither a passed drill nor its first backup is recent enough.
@@ -99,6 +144,47 @@ fn overdue_since(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn row(run: &str, target: &str, status: &str, chosen: u64) -> LogRow {
+        LogRow {
+            kind: "test".to_owned(),
+            id: String::new(),
+            run_id: run.to_owned(),
+            project: "shop".to_owned(),
+            host: String::new(),
+            action: ACTION.to_owned(),
+            status: status.to_owned(),
+            started_at: String::new(),
+            ended_at: None,
+            duration_ms: None,
+            snapshot: None,
+            stores: Vec::new(),
+            target: target.to_owned(),
+            strategy: String::new(),
+            strategy_digest: String::new(),
+            files: 0,
+            bytes: 0,
+            bytes_added: 0,
+            problems: 0,
+            message: String::new(),
+            details: serde_json::json!({ CHOSEN: chosen }),
+            started_by: String::new(),
+            user: String::new(),
+            program: String::new(),
+        }
+    }
+
+    #[test]
+    fn one_snapshot_that_passes_does_not_pass_the_drill() {
+        let passed = |rows: Vec<LogRow>| past(rows).iter().map(|drill| (drill.worst.status.clone(), drill.passed())).collect::<Vec<_>>();
+        let one = |status: &str, passed: bool| vec![(status.to_owned(), passed)];
+        assert_eq!(passed(vec![row("1", "random", "ok", 2), row("1", "newest", "failed", 2)]), one("failed", false));
+        assert_eq!(passed(vec![row("1", "random", "partial", 2), row("1", "newest", "ok", 2)]), one("partial", false));
+        assert_eq!(passed(vec![row("1", "random", "cancelled", 2), row("1", "newest", "ok", 2)]), one("cancelled", false));
+        assert_eq!(passed(vec![row("1", "newest", "ok", 2)]), one("ok", false), "the second never began");
+        assert_eq!(passed(vec![row("1", "random", "ok", 2), row("1", "newest", "ok", 2)]), one("ok", true));
+        assert_eq!(passed(vec![row("2", NAMED, "ok", 1), row("1", "newest", "failed", 1)]), one("failed", false));
+    }
 
     #[test]
     fn a_project_is_overdue_after_its_term_and_never_before_its_first_backup() {

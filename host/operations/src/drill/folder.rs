@@ -6,8 +6,8 @@ use crate::{audit::process_key, context::Context, error::OperationError};
 use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, DirBuilder, Permissions},
-    io,
+    fs::{self, DirBuilder, File, Permissions},
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -152,13 +152,19 @@ impl DrillFolder {
     /// [`OperationError::Io`]; the next drill tries again.
     pub fn remove(self) -> Result<(), OperationError> {
         remove_tree(&self.owner.servers)?;
-        remove_tree(&self.path)
+        if self.owner.foreign.is_empty() {
+            return remove_tree(&self.path);
+        }
+        // What still stands on a server of the configuration is only known from the record.
+        (1..=self.made).try_for_each(|place| remove_tree(&self.path.join(place.to_string())))
     }
 
     fn write_owner(&self, folder: &Path) -> Result<(), OperationError> {
         let (part, path) = (folder.join(format!("{OWNER}.part")), folder.join(OWNER));
         let text = serde_json::to_vec(&self.owner).unwrap_or_default();
-        fs::write(&part, text).and_then(|()| fs::rename(&part, &path)).map_err(io_error("cannot write", &path))
+        let written = File::create(&part).and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
+        let named = written.and_then(|()| fs::rename(&part, &path)).and_then(|()| File::open(folder)?.sync_all());
+        named.map_err(io_error("cannot write", &path))
     }
 }
 

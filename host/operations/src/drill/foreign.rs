@@ -7,7 +7,7 @@ use crate::{
     error::one_line,
     run::overrides,
 };
-use havun_model::Connection;
+use havun_model::{Connection, ProjectName};
 use std::path::Path;
 
 /// A login for `database` on the server of `[drill.databases.ENGINE]`, if there is one.
@@ -38,30 +38,94 @@ pub(super) fn opened(connection: ResolvedConnection) -> Result<Box<dyn Engine>, 
     databases::engine(connection).map_err(|e: DatabaseError| one_line(&e))
 }
 
-/// Refuses a scratch server that is the project's own, as its live tree, or the restored one, says where that is.
+/// Why a drill does not go to a scratch server.
+pub(super) enum Refused {
+    /// It is a production server.
+    Production(String),
+    /// Whether it is one cannot be told.
+    Unknown(String),
+}
+
+/// Refuses a scratch server that is the project's own, as its live tree, or the restored one, says where that is, and one
+/// that the configuration names as another project's. What cannot be told is refused as well.
 ///
 /// # Errors
-/// One line that names it.
+/// [`Refused`].
 pub(super) fn refuse_production(
+    cx: &Context,
     project: &ProjectConfig,
-    recorded: &Connection,
+    recorded: Option<&Connection>,
     restored: &Path,
     scratch: &ResolvedConnection,
     engine: &dyn Engine,
-) -> Result<(), String> {
-    let overrides = overrides(project, &recorded.name).map_err(|e| one_line(&e))?;
+) -> Result<(), Refused> {
+    let name = scratch.engine();
+    let unknown = |why: &str| {
+        Refused::Unknown(format!(
+            "whether [drill.databases.{name}] is a production server cannot be told ({why}), so that nothing was loaded into it; let this host \
+             reach both servers, or remove [drill.databases.{name}], so that a drill starts a server of its own"
+        ))
+    };
+    let recorded = recorded.ok_or_else(|| unknown("the snapshot does not say which connection it was made from"))?;
+    let identity = engine.server_identity();
+    let own = overrides(project, &recorded.name).map_err(|e| unknown(&one_line(&e)))?;
+    let mut compared = false;
+    let mut why = "no connection of the project could be resolved".to_owned();
     for root in [project.root.as_path(), restored] {
-        let Ok(production) = ResolvedConnection::resolve(recorded, &overrides, root) else { continue };
-        let same_address = production.is_same_server(scratch);
-        let identity = || opened(production).ok()?.server_identity();
-        // A socket and a port may lead to one server: it is asked.
-        if same_address || engine.server_identity().is_some_and(|scratch| identity() == Some(scratch)) {
-            return Err(format!(
-                "[drill.databases.{}] is the server of connection `{}` of this project: a drill never goes to a production server",
-                scratch.engine(),
-                recorded.name
-            ));
+        match ResolvedConnection::resolve(recorded, &own, root) {
+            Ok(production) => {
+                compared = true;
+                compare(&project.name, &recorded.name, production, scratch, identity.as_deref()).map_err(|same| same.unwrap_or_else(|| {
+                    unknown("one of the servers does not say which it is")
+                }))?;
+            }
+            Err(error) => why = one_line(&error),
+        }
+    }
+    if !compared {
+        return Err(unknown(&why));
+    }
+    others(cx, scratch, identity.as_deref())
+}
+
+/// Those of all projects that the configuration itself names. One that cannot be asked is compared by its address.
+fn others(cx: &Context, scratch: &ResolvedConnection, identity: Option<&str>) -> Result<(), Refused> {
+    for project in cx.config.projects.values() {
+        for name in project.databases.keys() {
+            let planned = Connection { name: name.clone(), engine: scratch.engine().to_owned(), parameters: Vec::new() };
+            let Ok(parameters) = overrides(project, name) else { continue };
+            let Ok(production) = ResolvedConnection::resolve(&planned, &parameters, &project.root) else { continue };
+            if let Err(Some(same)) = compare(&project.name, name, production, scratch, identity) {
+                return Err(same);
+            }
         }
     }
     Ok(())
+}
+
+/// # Errors
+/// That it is the same; none when that cannot be told.
+fn compare(
+    project: &ProjectName,
+    connection: &str,
+    production: ResolvedConnection,
+    scratch: &ResolvedConnection,
+    identity: Option<&str>,
+) -> Result<(), Option<Refused>> {
+    let same = || {
+        Refused::Production(format!(
+            "[drill.databases.{}] is the server of connection `{connection}` of project {project}: a drill never goes to a production server",
+            scratch.engine(),
+        ))
+    };
+    if production.is_same_server(scratch) {
+        return Err(Some(same()));
+    }
+    // A socket and a port, or two names, may lead to one server: it is asked.
+    let theirs = opened(production).ok().and_then(|engine| engine.server_identity());
+    match (identity, theirs) {
+        (Some(ours), Some(theirs)) if ours == theirs => Err(Some(same())),
+        (Some(_), Some(_)) => Ok(()),
+        _ => Err(None),
+    }
 }

@@ -5,7 +5,7 @@ use super::{
     certificate::{Certificate, CertifiedFiles, CertifiedSnapshot, CertifiedStrategy, DrillResult, FORMAT, Objectives},
     choose::Chosen,
     databases::{Proven, Servers, Source},
-    due::ACTION,
+    due::{ACTION, CHOSEN},
     files::{Compared, Comparison, NAMED},
     folder::{self, DrillFolder},
     keep::{self, Forms},
@@ -47,12 +47,15 @@ struct Findings {
     databases: Vec<super::CertifiedDatabase>,
     steps: Vec<StepReport>,
     checks: Vec<Check>,
-    restore_ms: u64,
+    /// None when it did not come to its end.
+    restore_ms: Option<u64>,
     erasures: Vec<String>,
     judged_by: (String, String),
     reasons: Vec<String>,
     /// What could not be proven, and is not accepted to be so.
     unproven: Vec<String>,
+    /// Databases that were not proven, and may stay so.
+    accepted: usize,
     notes: Vec<String>,
 }
 
@@ -78,7 +81,7 @@ pub(super) fn drill_snapshot(
     let row = audit.begin_test(&start).map_err(|e| OperationError::Audit(Box::new(e)))?;
     let drilled = certified(job, chosen, started_at, &user, folder, servers);
     let end = match &drilled {
-        Ok(drill) => log_end(drill),
+        Ok(drill) => log_end(drill, chosen.of),
         Err(error) => log_failure(cx, error),
     };
     audit.end(row, &end).map_err(|e| OperationError::Audit(Box::new(e)))?;
@@ -106,7 +109,8 @@ fn certified(
     let mut prepared = restore::prepare(cx, &options)?;
     prepared.leave_out_databases();
     let snapshot = prepared.snapshot().clone();
-    let mut findings = Findings { notes: chosen.notes.clone(), ..Findings::default() };
+    let notes = chosen.notes.iter().chain(&prepared.view().notes).cloned().collect();
+    let mut findings = Findings { notes, ..Findings::default() };
     match find_out(job, &prepared, &place, folder, servers, &mut findings) {
         Err(OperationError::Interrupted) => return Err(OperationError::Interrupted),
         Err(error) => findings.reasons.push(one_line(&error)),
@@ -145,19 +149,22 @@ fn find_out(
     let began = cx.now();
     let mut proven = Proven::default();
     let loaded = servers.prove(&Source { prepared, tree: &tree, place }, folder, &mut proven);
+    let mut rest = Ok(());
     if loaded.is_ok() {
         take_erasures(job, prepared, &restored, &proven, findings);
         prepared.rehearse_steps(&mut restored);
         restoring += cx.now().as_millisecond() - began.as_millisecond();
-        findings.restore_ms = u64::try_from(restoring).unwrap_or(0);
+        findings.restore_ms = u64::try_from(restoring).ok();
         findings.steps = restored.steps;
         findings.notes.extend(restored.notes);
+        // A restore needs them not, so that this is none of its time.
+        rest = servers.read_the_rest(prepared, &mut proven);
         take_databases(job, &proven, findings);
         judge(job, prepared, &tree, &proven, findings);
     }
-    findings.databases.clone_from(&proven.certified);
+    findings.databases = std::mem::take(&mut proven.certified);
     findings.notes.extend(servers.forget(proven, folder));
-    loaded
+    loaded.and(rest)
 }
 
 fn check_space(snapshot: &Snapshot, folder: &DrillFolder) -> Result<(), OperationError> {
@@ -190,6 +197,7 @@ fn take_files(compared: Compared, lost: Vec<FailedPath>, findings: &mut Findings
         findings.reasons.push(format!("{}: {}{more}", first.path, first.why));
     }
     findings.files = compared.files;
+    findings.files.done = true;
     findings.files.failed_count = failed.len() as u64;
     failed.truncate(NAMED);
     findings.files.failed = failed;
@@ -220,6 +228,7 @@ fn take_databases(job: &Job<'_>, proven: &Proven, findings: &mut Findings) {
         match database.result.as_str() {
             "passed" => {}
             "skipped" if job.cx.config.drill.accept_unproven.contains(&database.engine) => {
+                findings.accepted += 1;
                 findings.notes.push(format!("not proven, as `accept_unproven` allows: {line}"));
             }
             "skipped" => findings.unproven.push(line),
@@ -247,12 +256,31 @@ fn judge(job: &Job<'_>, prepared: &PreparedRestore<'_>, tree: &Path, proven: &Pr
     findings.reasons.extend(errors);
     let context = strategies::strategy_context(job.cx, job.project, job.run_id);
     match strategy.verify(&context, tree, databases) {
-        Ok(checks) => findings.checks.extend(checks),
+        Ok(checks) => {
+            unproven_checks(job, &checks, findings);
+            findings.checks.extend(checks);
+        }
         Err(error) => findings.reasons.push(one_line(&error)),
     }
     let failed = findings.checks.iter().filter(|check| check.outcome == "fail");
     let failed: Vec<String> = failed.map(|check| format!("check `{}`: {}", check.name, check.detail)).collect();
     findings.reasons.extend(failed);
+}
+
+/// What a strategy could not look at is not proven. Where a database may stay unproven, so may what it was needed for.
+fn unproven_checks(job: &Job<'_>, checks: &[Check], findings: &mut Findings) {
+    if checks.is_empty() {
+        findings.unproven.push("the strategy has checked nothing, so that nobody has said whether the application is whole".to_owned());
+    }
+    let accepted = &job.cx.config.drill.accept_unproven;
+    let lacks_accepted = findings.accepted > 0;
+    for check in checks.iter().filter(|check| check.outcome == "skipped") {
+        let line = format!("check `{}`: {}", check.name, check.detail);
+        match lacks_accepted {
+            true => findings.notes.push(format!("not proven, as `accept_unproven` allows for {}: {line}", accepted.join(", "))),
+            false => findings.unproven.push(line),
+        }
+    }
 }
 
 fn certify(job: &Job<'_>, chosen: &Chosen, snapshot: &Snapshot, started_at: Timestamp, user: &str, mut findings: Findings) -> Certificate {
@@ -312,9 +340,9 @@ fn certify(job: &Job<'_>, chosen: &Chosen, snapshot: &Snapshot, started_at: Time
 
 /// Times against what was asked for; what is missed is a reason.
 fn objectives(project: &ProjectConfig, chosen: &Chosen, started_at: Timestamp, findings: &mut Findings) -> Objectives {
-    let within_rto = project.rto.map(|rto| i128::from(findings.restore_ms) <= rto.duration().as_millis());
-    if let (Some(false), Some(rto)) = (within_rto, project.rto) {
-        let took = super::certificate::duration(findings.restore_ms);
+    let within_rto = project.rto.zip(findings.restore_ms).map(|(rto, took)| i128::from(took) <= rto.duration().as_millis());
+    if let (Some(false), Some(rto), Some(took)) = (within_rto, project.rto, findings.restore_ms) {
+        let took = super::certificate::duration(took);
         findings.reasons.push(format!("the restore took {took}, longer than the recovery-time objective of {rto}"));
     }
     let age = chosen.newest.map(|newest| started_at.duration_since(newest));
@@ -337,7 +365,7 @@ fn objectives(project: &ProjectConfig, chosen: &Chosen, started_at: Timestamp, f
     }
 }
 
-fn log_end(drill: &SnapshotDrill) -> LogEnd {
+fn log_end(drill: &SnapshotDrill, chosen: usize) -> LogEnd {
     let c = &drill.certificate;
     let status = match c.result {
         DrillResult::Passed => "ok",
@@ -354,7 +382,7 @@ fn log_end(drill: &SnapshotDrill) -> LogEnd {
         problems: c.reasons.len() as u64,
         message: c.reasons.join("\n"),
         details: serde_json::json!({
-            "certificate": c, "files": drill.files, "stored_in": drill.stored_in, "not_stored": drill.not_stored,
+            "certificate": c, CHOSEN: chosen, "files": drill.files, "stored_in": drill.stored_in, "not_stored": drill.not_stored,
         }),
     }
 }

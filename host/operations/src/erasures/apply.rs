@@ -9,7 +9,7 @@ use crate::{
     strategies,
 };
 use havun_model::{
-    Digest, StoredItem, Strategy,
+    Cancel, Digest, StoredItem, Strategy,
     erasures::{EraseRule, EraseTarget, Erasure},
 };
 use jiff::Timestamp;
@@ -80,6 +80,8 @@ pub(crate) struct Job<'a> {
     pub run_id: &'a str,
     /// What was restored.
     pub items: &'a [StoredItem],
+    /// Ends it early.
+    pub cancel: &'a Cancel,
     /// The restored tree.
     pub target: &'a Path,
     /// When the snapshot was begun.
@@ -121,7 +123,7 @@ fn by_rules(job: &Job<'_>, rules: &[EraseRule], subjects: &Subjects, erase: Eras
     for rule in rules {
         match &rule.target {
             EraseTarget::Rows { .. } => by_database.entry(rule.item.as_str()).or_default().push(rule),
-            EraseTarget::Files { pattern } => match files::erase(job.target, pattern, &rule.normalise, subjects, &job.cx.cancel) {
+            EraseTarget::Files { pattern } => match files::erase(job.target, pattern, &rule.normalise, subjects, job.cancel) {
                 Ok(found) => outcome.rules.push(ErasedByRule { rule: rule.describe(), erased: found.removed, subjects: found.subjects }),
                 Err(why) => outcome.failures.push(format!("{}: {why}", rule.item)),
             },

@@ -8,9 +8,13 @@ use crate::{
 };
 use havun_model::{Connection, DatabaseRecord, ItemRecord, Outcome};
 use havun_vault::Entry;
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
 use std::{
-    io::Write,
-    path::{Path, PathBuf},
+    io::{self, Write},
+    path::Path,
 };
 
 /// Restores one item; what goes wrong is in `outcome`.
@@ -53,8 +57,9 @@ fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restore
     let engine = databases::engine(connection).map_err(|e| one_line(&e))?;
     let target = target(prepared, record, to);
     prepared.cx.private_dir(&replaced(prepared)).map_err(|e| one_line(&e))?;
-    if let Some(folder) = folder_of(prepared, to) {
-        std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    if let DatabaseTarget::Relative(path) = to {
+        std::fs::create_dir_all(&prepared.target).map_err(|e| format!("cannot make {}: {e}", prepared.target.display()))?;
+        make_place(&prepared.target, path).map_err(|why| format!("{why}; nothing was written there: name a place with --database"))?;
     }
     let source = |out: &mut (dyn Write + Send)| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut contents = prepared.vault.contents(&prepared.stored.snapshot)?;
@@ -101,6 +106,11 @@ pub(super) fn dump_entry(prepared: &PreparedRestore<'_>, record: &ItemRecord) ->
         .or_else(|| record.paths.iter().find(|path| !path.ends_with(".globals.sql")))
         .or_else(|| record.paths.first())
         .ok_or("the snapshot has no dump of it")?;
+    entry(prepared, path)
+}
+
+/// The manifest entry of one form of a dump.
+pub(super) fn entry(prepared: &PreparedRestore<'_>, path: &str) -> Result<Entry, String> {
     let entries = prepared.vault.entries(&prepared.stored.snapshot).map_err(|e| one_line(&e))?;
     for entry in entries {
         match entry {
@@ -157,10 +167,35 @@ fn existing_root<'a>(prepared: &'a PreparedRestore<'_>) -> &'a Path {
     if prepared.target.is_dir() { &prepared.target } else { Path::new("/") }
 }
 
-/// The folder of a SQLite file that is new.
-fn folder_of(prepared: &PreparedRestore<'_>, to: &DatabaseTarget) -> Option<PathBuf> {
-    let DatabaseTarget::Relative(path) = to else { return None };
-    prepared.target.join(path).parent().map(Path::to_owned)
+/// Makes the folder of a file `path` beneath `root`, so that no link on the way, which a snapshot may have brought, leads
+/// a database to another place. What is at `path` itself may be a regular file or nothing.
+///
+/// # Errors
+/// One line: where there is a link or something else.
+pub(crate) fn make_place(root: &Path, path: &Path) -> Result<(), String> {
+    let mut shown = root.to_owned();
+    let failed = |shown: &Path, errno: Errno| match errno {
+        Errno::LOOP => format!("{} is a link, which is not followed", shown.display()),
+        errno => format!("cannot open {}: {}", shown.display(), io::Error::from(errno)),
+    };
+    let mut folder = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| failed(root, e))?;
+    for part in path.parent().unwrap_or(Path::new("")).components() {
+        shown.push(part);
+        match rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed(&shown, errno)),
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        folder = rustix::fs::openat2(&folder, part.as_os_str(), flags, Mode::empty(), resolve).map_err(|e| failed(&shown, e))?;
+    }
+    let Some(name) = path.file_name() else { return Err(format!("{} names no file", path.display())) };
+    match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(()),
+        Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile => Ok(()),
+        Ok(_) => Err(format!("{} is a link or no regular file, which is not followed", shown.join(name).display())),
+        Err(errno) => Err(failed(&shown.join(name), errno)),
+    }
 }
 
 /// Where this restore puts what it replaces, in the state folder.
@@ -191,7 +226,27 @@ pub(super) fn without_password(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::without_password;
+    use super::{make_place, without_password};
+    use std::{fs, os::unix::fs::symlink, path::Path};
+
+    #[test]
+    fn a_link_in_a_snapshot_leads_no_database_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, shared) = (folder.path().join("tree"), folder.path().join("shared"));
+        fs::create_dir_all(&root).unwrap();
+        fs::create_dir_all(shared.join("inner")).unwrap();
+        fs::write(shared.join("live.sqlite"), "live").unwrap();
+        symlink(&shared, root.join("database")).unwrap();
+        symlink("../shared/live.sqlite", root.join("app.sqlite")).unwrap();
+        for path in ["database/live.sqlite", "database/inner/new.sqlite", "database/more/new.sqlite", "app.sqlite"] {
+            assert!(make_place(&root, Path::new(path)).unwrap_err().contains("not followed"), "{path}");
+        }
+        assert!(!shared.join("more").exists());
+        make_place(&root, Path::new("data/deep/new.sqlite")).unwrap();
+        assert!(root.join("data/deep").is_dir());
+        fs::write(root.join("data/deep/new.sqlite"), "").unwrap();
+        make_place(&root, Path::new("data/deep/new.sqlite")).unwrap();
+    }
 
     #[test]
     fn no_password_is_shown() {

@@ -6,7 +6,7 @@ use crate::{
     erasures::{self, Applied, Erase, ErasureOutcome},
     error::one_line,
 };
-use havun_model::{Outcome, StoredItem};
+use havun_model::{Cancel, Outcome, StoredItem};
 
 /// Erases in what has been restored.
 pub(super) fn erase(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome) -> ErasureOutcome {
@@ -14,7 +14,10 @@ pub(super) fn erase(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome) ->
     if let Err(error) = erasures::remember(prepared.cx, prepared.project, &prepared.register) {
         tracing::warn!(%error, project = %prepared.project.name, "erasures could not be written to the audit database");
     }
-    with(prepared, outcome, restored(prepared, outcome), &|item, rules, subjects| in_database(prepared, outcome, item, rules, subjects))
+    // Whoever has stopped the restore wants no more of it, but for this.
+    let cancel = if prepared.cx.cancel.is_cancelled() { Cancel::default() } else { prepared.cx.cancel.clone() };
+    let in_database = |item: &str, rules: &[RowRule], subjects: &Subjects| in_database(prepared, outcome, item, rules, subjects, &cancel);
+    with(prepared, outcome, restored(prepared, outcome), &cancel, &in_database)
 }
 
 /// Erases in what a drill has restored: `databases` are those that it has loaded itself, and `erase` goes there.
@@ -27,16 +30,23 @@ pub(super) fn rehearse(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome,
         bytes: record.bytes,
         files: record.files,
     });
-    with(prepared, outcome, restored(prepared, outcome).into_iter().chain(loaded).collect(), erase)
+    with(prepared, outcome, restored(prepared, outcome).into_iter().chain(loaded).collect(), &prepared.cx.cancel, erase)
 }
 
-fn with(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome, items: Vec<StoredItem>, erase: Erase<'_>) -> ErasureOutcome {
+fn with(
+    prepared: &PreparedRestore<'_>,
+    outcome: &RestoreOutcome,
+    items: Vec<StoredItem>,
+    cancel: &Cancel,
+    erase: Erase<'_>,
+) -> ErasureOutcome {
     let job = erasures::Job {
         cx: prepared.cx,
         project: prepared.project,
         strategy: prepared.strategy.as_deref(),
         run_id: &outcome.run_id,
         items: &items,
+        cancel,
         target: &prepared.target,
         taken_at: prepared.stored.snapshot.started_at,
     };
@@ -65,6 +75,7 @@ fn in_database(
     item: &str,
     rules: &[RowRule],
     subjects: &Subjects,
+    cancel: &Cancel,
 ) -> Result<Applied, String> {
     let work = prepared.work.iter().find_map(|work| match work {
         Work::Database { item: of, to } if of == item => Some(to),
@@ -78,6 +89,6 @@ fn in_database(
         return Ok(Applied::Not);
     }
     let (engine, name) = databases::restored(prepared, item, to)?;
-    let erased = engine.erase(name.as_deref(), rules, subjects, &prepared.cx.cancel);
+    let erased = engine.erase(name.as_deref(), rules, subjects, cancel);
     erased.map(Applied::Erased).map_err(|error| one_line(&error))
 }

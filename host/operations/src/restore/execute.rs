@@ -78,6 +78,22 @@ fn carry_out(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Re
         return Err(OperationError::TargetNotEmpty { path: prepared.target.clone() });
     }
     targets::check(prepared)?;
+    let written = write(prepared, outcome);
+    // Whoever was erased must not come back with what is there now, however it ended.
+    outcome.erasures = erase::erase(prepared, outcome);
+    if written.is_err() && !outcome.erasures.due.is_empty() {
+        let due = outcome.erasures.due.len();
+        outcome.erasures.failures.push(format!(
+            "the restore did not come to its end, so that {due} erasures were applied only to what was whole by then: restore again"
+        ));
+    }
+    written?;
+    prepared.cx.check_cancelled()?;
+    own_steps(prepared, outcome);
+    Ok(())
+}
+
+fn write(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Result<(), OperationError> {
     files(prepared, outcome)?;
     for work in &prepared.work {
         prepared.cx.check_cancelled()?;
@@ -89,11 +105,7 @@ fn carry_out(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Re
             }
         }
     }
-    prepared.cx.check_cancelled()?;
-    outcome.erasures = erase::erase(prepared, outcome);
-    prepared.cx.check_cancelled()?;
-    own_steps(prepared, outcome);
-    Ok(())
+    prepared.cx.check_cancelled()
 }
 
 /// Everything that is files in the target.

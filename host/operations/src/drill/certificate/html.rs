@@ -71,7 +71,7 @@ impl Cells for Vec<[String; 4]> {
 fn cell(verdict: &str) -> String {
     match verdict {
         "FAILED" | "fail" => format!("<td class=\"bad\">{verdict}</td>"),
-        "not proven" | "warn" | "skipped" => format!("<td class=\"unsure\">{verdict}</td>"),
+        "not proven" | "not done" | "warn" | "skipped" => format!("<td class=\"unsure\">{verdict}</td>"),
         _ => format!("<td>{verdict}</td>"),
     }
 }

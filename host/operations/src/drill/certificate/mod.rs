@@ -136,6 +136,8 @@ pub struct CertifiedStrategy {
 /// Files, expected and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertifiedFiles {
+    /// Whether they were compared; the drill may have stopped before.
+    pub done: bool,
     /// Entries that the manifest has.
     pub expected: u64,
     /// Entries that are as the manifest has them.
@@ -219,7 +221,8 @@ pub struct Objectives {
     /// How long a restore may take, as configured.
     pub rto: Option<String>,
     /// How long it took: files, histories, databases and the strategy's steps; not the checks.
-    pub restore_ms: u64,
+    /// None when the restore did not come to its end.
+    pub restore_ms: Option<u64>,
     /// Whether that was within `rto`.
     pub within_rto: Option<bool>,
     /// How old the newest backup may be, as configured.
@@ -293,15 +296,19 @@ pub(super) fn facts(c: &Certificate) -> Vec<Fact> {
     facts
 }
 
+/// The verdict on what the drill did not come to.
+const NOT_DONE: &str = "not done";
+
 /// Expected, found and verdict of files, databases and times.
 pub(super) fn comparisons(c: &Certificate) -> Vec<[String; 4]> {
     let verdict = |good: bool| if good { "passed" } else { "FAILED" }.to_owned();
     let f = &c.files;
+    let of_files = |good: bool| if f.done { verdict(good) } else { NOT_DONE.to_owned() };
     let files_good = f.failed_count == 0 && f.expected == f.found;
     let mut rows = vec![
-        ["Files and folders".to_owned(), count(f.expected), count(f.found), verdict(files_good)],
-        ["Bytes of files".to_owned(), count(f.bytes_expected), count(f.bytes_found), verdict(f.bytes_expected == f.bytes_found)],
-        ["Files compared by SHA-256".to_owned(), count(f.to_compare), count(f.compared), verdict(f.to_compare == f.compared)],
+        ["Files and folders".to_owned(), count(f.expected), count(f.found), of_files(files_good)],
+        ["Bytes of files".to_owned(), count(f.bytes_expected), count(f.bytes_found), of_files(f.bytes_expected == f.bytes_found)],
+        ["Files compared by SHA-256".to_owned(), count(f.to_compare), count(f.compared), of_files(f.to_compare == f.compared)],
     ];
     for d in &c.databases {
         let word = match d.result.as_str() {
@@ -320,7 +327,10 @@ pub(super) fn comparisons(c: &Certificate) -> Vec<[String; 4]> {
     let o = &c.objectives;
     let objective = |within: Option<bool>| within.map_or_else(|| "no objective".to_owned(), verdict);
     let wanted = |text: &Option<String>| text.as_ref().map_or_else(|| "–".to_owned(), |text| format!("at most {text}"));
-    rows.push(["Time to restore".to_owned(), wanted(&o.rto), duration(o.restore_ms), objective(o.within_rto)]);
+    rows.push(match o.restore_ms {
+        Some(took) => ["Time to restore".to_owned(), wanted(&o.rto), duration(took), objective(o.within_rto)],
+        None => ["Time to restore".to_owned(), wanted(&o.rto), "–".to_owned(), NOT_DONE.to_owned()],
+    });
     let age = o.newest_age_secs.and_then(|age| u64::try_from(age).ok()).map_or_else(|| "none".to_owned(), |age| duration(age * 1000));
     rows.push(["Age of the newest backup".to_owned(), wanted(&o.rpo), age, objective(o.within_rpo)]);
     rows

@@ -59,6 +59,9 @@ impl<'a> Pause<'a> {
     fn given_up(mut self, error: OperationError) -> OperationError {
         self.finish();
         let problems = std::mem::take(&mut self.ended.problems);
+        for problem in &problems {
+            tracing::error!(project = %self.project.name, "{problem}");
+        }
         match error {
             OperationError::Quiesce { project, why } if !problems.is_empty() => {
                 OperationError::Quiesce { project, why: format!("{why}; and {}", problems.join("; ")) }

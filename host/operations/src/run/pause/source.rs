@@ -69,6 +69,8 @@ pub(super) enum There {
     Path(PathBuf),
     /// This command ends well.
     Command(Vec<String>),
+    /// This command ends well, and says this. Where it says something else, what is there is somebody else's.
+    Says(Vec<String>, String),
 }
 
 /// How a snapshot is made and where its files are seen.
@@ -147,7 +149,8 @@ pub(super) fn plan_snapshot(
             let make = Step {
                 make: words(&["lvcreate", "--yes", "--snapshot", "--name", &name, room, size, &of]),
                 undo: words(&["lvremove", "--yes", &copy]),
-                there: There::Command(words(&["lvs", &copy])),
+                // A volume of this name may be anything: only a snapshot of the project's own volume is removed.
+                there: There::Says(words(&["lvs", "--noheadings", "-o", "origin", &copy]), logical_volume.clone()),
             };
             // XFS refuses a second file system with the same id.
             let options = if mount.kind == "xfs" { "ro,nouuid" } else { "ro" };
@@ -215,7 +218,29 @@ impl Step {
             There::Mounted(point) => mounts()?.iter().any(|mount| mount.point == *point),
             There::Path(path) => fs::symlink_metadata(path).is_ok(),
             There::Command(argv) => command(argv).run(&Cancel::default()).is_ok(),
+            There::Says(argv, wanted) => return says(argv, wanted),
         })
+    }
+}
+
+/// # Errors
+/// Where it says something else.
+fn says(argv: &[String], wanted: &str) -> Result<bool, String> {
+    let Some((program, arguments)) = argv.split_first() else { return Ok(false) };
+    let mut run = crate::process::bare_command(program);
+    run.args(arguments);
+    let (ended, text) = crate::process::capture(&mut run, &Cancel::default(), 64 * 1024).map_err(|e| crate::error::one_line(&e))?;
+    if !ended.status.success() {
+        return Ok(false);
+    }
+    let text = String::from_utf8_lossy(&text);
+    let said = text.trim().trim_start_matches('[').trim_end_matches(']');
+    match said == wanted {
+        true => Ok(true),
+        false => Err(format!(
+            "{} is there and is no snapshot of {wanted}, so that it is left alone: rename it, or remove it if nobody needs it",
+            arguments.last().map(String::as_str).unwrap_or_default()
+        )),
     }
 }
 
@@ -273,6 +298,15 @@ mod tests {
         );
         assert_eq!(made_plan.root, Path::new("/state/snapshots/shop/data/app"), "beneath the folder that is mounted");
         assert!(made(&plan(lvm("shop", "10%ORIGIN"), "/srv/shop one").unwrap())[0].contains("--extents 10%ORIGIN"));
+    }
+
+    #[test]
+    fn a_volume_that_only_has_the_name_of_a_snapshot_is_left_alone() {
+        let there = |text: &str| says(&words(&["printf", "%s", text]), "shop");
+        assert_eq!(there("  shop\n"), Ok(true));
+        assert!(there("").unwrap_err().contains("no snapshot of shop"));
+        assert!(there(" mail\n").unwrap_err().contains("left alone"));
+        assert_eq!(says(&words(&["false"]), "shop"), Ok(false), "there is none");
     }
 
     #[test]
