@@ -472,6 +472,23 @@ fn a_configured_scratch_server_is_used_and_cleaned_and_never_the_production_one(
     assert_eq!(databases(&production), "");
 }
 
+/// Where nobody can say whether the scratch server is the production one, nothing is loaded into it.
+#[test]
+fn a_scratch_server_that_may_be_the_production_one_is_not_used() {
+    let (production, scratch) = (MariaDb::start(), MariaDb::start());
+    let mut machine = machine(&format!("[drill.databases.mariadb]\nsocket = \"{}\"\nuser = \"root\"\n", scratch.socket().display()));
+    laravel(&mut machine, &production, "unknown", "");
+    machine.call(&["run"]).ended(0);
+    drop(production);
+    let report = machine.json(&["test"]).ended(6).json();
+    let (project, certificates) = only(&report);
+    assert_eq!(project["outcome"], "incomplete", "{report}");
+    let said = certificates[0]["reasons"].to_string();
+    assert!(said.contains("is a production server cannot be told"), "{said}");
+    assert_eq!(scratch.sql("SHOW DATABASES LIKE 'havun%'"), "");
+    assert_eq!(left(&machine), Vec::<PathBuf>::new());
+}
+
 /// Types, a view, a sequence and an owner that the scratch server does not know.
 #[test]
 fn a_postgresql_database_is_loaded_into_a_server_of_its_own() {
@@ -519,4 +536,67 @@ fn without_a_server_program_a_drill_is_incomplete_unless_that_is_accepted() {
         let text = report.to_string();
         assert!(text.contains("no MariaDB server is installed") && text.contains("mariadb-server"), "{text}");
     }
+}
+
+/// Flips a bit in the middle of the largest pack of a project.
+fn damage(machine: &Machine, project: &str) {
+    let packs = Command::new("find").arg(machine.at("local").join(project).join("epochs")).args(["-path", "*/packs/*", "-type", "f"]).output().unwrap();
+    let packs = String::from_utf8(packs.stdout).unwrap();
+    let pack = packs.lines().map(PathBuf::from).max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&pack).unwrap();
+    fs::write(&pack, bytes).unwrap();
+}
+
+/// A dump that may stay unproven is read all the same.
+#[test]
+fn a_dump_that_cannot_be_read_fails_though_it_may_stay_unproven() {
+    let server = MariaDb::shared();
+    let mut machine = machine("accept_unproven = [\"mariadb\"]\n");
+    laravel(&mut machine, &server, "unread", "stores = [\"local\"]\n");
+    server.sql("INSERT INTO unread.orders SELECT seq + 10000, HEX(RANDOM_BYTES(40)) FROM seq_1_to_20000");
+    machine.call(&["run"]).ended(0);
+    damage(&machine, "unread");
+    let mut command = Command::new("unshare");
+    let hide = "mkdir -p empty && mount --bind empty /usr/sbin && exec \"$@\"";
+    let inner = machine.command(&["--json", "test"]);
+    command.args(["--mount", "sh", "-c", hide, "sh"]).arg(inner.get_program()).args(inner.get_args());
+    let output = command.current_dir(machine.path()).env("PATH", "/usr/bin:/bin").output().unwrap();
+    let report = Called::of(output).ended(6).json();
+    let (project, certificates) = only(&report);
+    assert_eq!(project["outcome"], "failed", "{report}");
+    let said = certificates[0]["reasons"].to_string();
+    assert!(said.contains("database `database`: databases/database.sql cannot be read from the store"), "{said}");
+}
+
+/// The newest snapshot fails, an older one passes: the project has not passed, whoever drills the older one alone.
+#[test]
+fn a_project_passes_only_when_each_of_its_snapshots_does() {
+    let mut machine = machine("");
+    let root = files(&mut machine, "papers", "[projects.papers.drill]\nchoose = [\"newest\", \"oldest\"]\n");
+    machine.call(&["run"]).ended(0);
+    fs::write(root.join("scan.pdf"), &pdf()[..30_000]).unwrap();
+    machine.call(&["run"]).ended(0);
+    let report = machine.json(&["test"]).ended(6).json();
+    let (project, certificates) = only(&report);
+    assert_eq!(project["outcome"], "failed", "{report}");
+    assert_eq!((&certificates[0]["result"], &certificates[1]["result"]), (&Value::from("failed"), &Value::from("passed")));
+    assert_ne!(certificates[0]["snapshot"]["store"], certificates[1]["snapshot"]["store"], "each is of another store");
+    let old = certificates[1]["snapshot"]["id"].as_str().unwrap();
+    let open = || {
+        let alerts = machine.json(&["logs", "--alerts"]).json();
+        alerts["alerts"].as_array().unwrap().iter().filter(|alert| alert["kind"] == "drill" && alert["resolved_at"].is_null()).count()
+    };
+    for _ in 0..2 {
+        assert!(machine.json(&["health"]).ended(4).stdout.contains("scan.pdf"));
+        assert_eq!(open(), 1);
+        machine.call(&["test", "--snapshot", old]).ended(0);
+    }
+    let again = machine.json(&["test", "--due"]).ended(6).json();
+    let (project, certificates) = only(&again);
+    assert_eq!(project["outcome"], "failed", "it is still due: {again}");
+    let first = only(&report).1[0]["snapshot"]["store"].clone();
+    assert_ne!(certificates[0]["snapshot"]["store"], first, "the stores take turns, and a named snapshot takes none");
 }
