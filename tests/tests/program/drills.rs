@@ -556,7 +556,7 @@ fn a_dump_that_cannot_be_read_fails_though_it_may_stay_unproven() {
     let server = MariaDb::shared();
     let mut machine = machine("accept_unproven = [\"mariadb\"]\n");
     laravel(&mut machine, &server, "unread", "stores = [\"local\"]\n");
-    server.sql("INSERT INTO unread.orders SELECT seq + 10000, HEX(RANDOM_BYTES(40)) FROM seq_1_to_20000");
+    server.sql("USE unread; INSERT INTO orders SELECT seq + 10000, HEX(RANDOM_BYTES(40)) FROM seq_1_to_20000");
     machine.call(&["run"]).ended(0);
     damage(&machine, "unread");
     let mut command = Command::new("unshare");

@@ -10,6 +10,9 @@ use crate::{
 use havun_model::{Connection, ProjectName};
 use std::path::Path;
 
+/// What the engines add to the name of a database that they load a dump into first.
+const LOADING: &str = "_havun_restore_1";
+
 /// A login for `database` on the server of `[drill.databases.ENGINE]`, if there is one.
 ///
 /// # Errors
@@ -31,7 +34,12 @@ pub(super) fn connection(cx: &Context, engine: &str, database: &str) -> Option<R
 pub(super) fn drop_database(cx: &Context, engine: &str, database: &str) -> Result<(), String> {
     let missing = || format!("[drill.databases.{engine}] is not in the configuration any more");
     let connection = connection(cx, engine, database).ok_or_else(missing)??;
-    opened(connection)?.drop_scratch(database).map_err(|e| one_line(&e))
+    let engine = opened(connection)?;
+    // An engine that was killed while it loaded leaves what it proves a dump in, too.
+    for name in [database.to_owned(), format!("{database}{LOADING}")] {
+        engine.drop_scratch(&name).map_err(|e| one_line(&e))?;
+    }
+    Ok(())
 }
 
 pub(super) fn opened(connection: ResolvedConnection) -> Result<Box<dyn Engine>, String> {

@@ -59,7 +59,7 @@ fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restore
     prepared.cx.private_dir(&replaced(prepared)).map_err(|e| one_line(&e))?;
     if let DatabaseTarget::Relative(path) = to {
         std::fs::create_dir_all(&prepared.target).map_err(|e| format!("cannot make {}: {e}", prepared.target.display()))?;
-        make_place(&prepared.target, path).map_err(|why| format!("{why}; nothing was written there: name a place with --database"))?;
+        make_place(&prepared.target, path).map_err(|why| format!("{why}; nothing was written there: name another place with --database-as"))?;
     }
     let source = |out: &mut (dyn Write + Send)| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut contents = prepared.vault.contents(&prepared.stored.snapshot)?;
