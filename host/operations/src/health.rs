@@ -8,6 +8,7 @@ use crate::{
     audit::{LogRow, QueueRow},
     config::ProjectConfig,
     context::Context,
+    databases::UNFINISHED,
     drill,
     error::{OperationError, exit, one_line},
     losses::{self, Losses},
@@ -125,6 +126,7 @@ pub fn health(cx: &Context, options: &HealthOptions) -> Result<HealthReport, Ope
         let mut check = Check { cx, project, growth: storage::growth_per_day(cx, &project.name)?.unwrap_or(0), found: empty(project) };
         check.runs(&logs);
         check.left_behind();
+        check.unfinished_restores();
         check.drills()?;
         check.stores(&queue)?;
         alert(cx, &check.found);
@@ -199,6 +201,19 @@ impl Check<'_> {
             if project.as_ref().is_none_or(|name| *name == self.project.name) {
                 self.problem(None, what, "`havun-backup run` of any project undoes it", Vec::new());
             }
+        }
+    }
+
+    /// Databases that a restore which was killed may have left without their views and triggers.
+    fn unfinished_restores(&mut self) {
+        let folder = self.cx.config.host.state_dir.join("replaced").join(self.project.name.as_str());
+        let folders = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten()).map(|file| file.path());
+        let marks: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == UNFINISHED)).collect();
+        for path in marks {
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|_| path.display().to_string());
+            let hint = format!("repeat the restore (--replace); it takes {} away", path.display());
+            self.problem(None, text.trim().replacen('\n', ": ", 1), hint, Vec::new());
         }
     }
 

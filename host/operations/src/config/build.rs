@@ -278,6 +278,10 @@ fn notify(section: &Section<'_>) -> Notify {
 
 fn drill(section: &Section<'_>, checker: &mut Checker<'_>) -> Drill {
     for (name, at, _) in section.named("databases") {
+        if name == "redis" {
+            let why = "a drill makes scratch databases by name, which Redis has none of; take it out".to_owned();
+            checker.report(at, format!("[drill.databases.redis]: {why}"));
+        }
         if !super::shape::ENGINES.contains(&name) {
             checker.report(at, format!("[drill.databases.{name}]: `{name}` is no engine: there are {}", super::shape::ENGINES.join(", ")));
         }

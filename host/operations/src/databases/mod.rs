@@ -578,6 +578,9 @@ impl DatabaseError {
     }
 }
 
+/// The extension of a file in the folder of what a restore replaced: the target that its first line names is not whole.
+pub const UNFINISHED: &str = "unfinished";
+
 /// How often a dump is written before a [retryable](DatabaseError::is_retryable) error is final.
 pub const DUMP_ATTEMPTS: u32 = 3;
 

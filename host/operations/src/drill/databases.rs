@@ -234,7 +234,9 @@ impl<'a> Servers<'a> {
 
     fn own(&mut self, database: &DatabaseRecord, folder: &mut DrillFolder, line: &mut CertifiedDatabase) -> Result<Loaded, Unproven> {
         let family = Family::of(database).ok_or_else(|| {
-            Unproven::Skipped(format!("this program starts no scratch server for `{}`; name one at [drill.databases.{}]", database.engine, database.engine))
+            let engine = &database.engine;
+            let next = if engine == "redis" { String::new() } else { format!("; name one at [drill.databases.{engine}]") };
+            Unproven::Skipped(format!("this program starts no scratch server for `{engine}`{next}"))
         })?;
         let name = folder.database();
         let server = self.server(family, folder)?;

@@ -12,6 +12,7 @@ mod guard;
 mod inventory;
 mod lexer;
 mod load;
+mod mark;
 mod restore;
 mod rewrite;
 mod scan;

@@ -29,7 +29,8 @@ pub(super) fn look(engine: &Mysql, target: &RestoreTarget, cancel: &Cancel) -> R
     let clients = Clients::find(&engine.connection, cancel)?;
     let found = Inventory::take(&clients, database, &describe, cancel)?;
     let fate = format!("is kept as database `{}`, or in a file where no database can be made", swap::kept_name(database, target));
-    let notes = left_behind(&clients, database, &describe, &target.safety_dir, cancel)?;
+    let mut notes = left_behind(&clients, database, &describe, &target.safety_dir, cancel)?;
+    notes.extend(code_note(&found));
     Ok(Present { database: describe, content: found.content(), fate, notes })
 }
 
@@ -97,7 +98,7 @@ pub(super) fn restore_watched(
     if let (Some(content), false) = (&content, target.replace) {
         return Err(DatabaseError::NotEmpty { database: job.describe(), content: content.clone() });
     }
-    match job.create_scratch() {
+    let done = match job.create_scratch() {
         Ok(scratch) => match swap::through_scratch(&job, &scratch, &present, watch) {
             // A view of two databases names this one too, which is not there yet.
             Err(DatabaseError::Client { message, .. })
@@ -115,7 +116,21 @@ pub(super) fn restore_watched(
             })
         }
         Err(error) => Err(error),
-    }
+    };
+    let outcome = done?;
+    super::mark::clear_earlier(&job);
+    Ok(outcome)
+}
+
+/// The code of a dump runs with the rights of whoever it names, when the login may name anybody.
+fn code_note(inventory: &Inventory) -> Option<String> {
+    let parsed = if Server::of(inventory).parses_bodies { "" } else { " (and this server cannot take bodies apart before they are made)" };
+    inventory.may_define_for_others().then(|| {
+        format!(
+            "the login may define views, triggers and routines for others: those of the dump run with the rights of any user that it \
+             names{parsed}; restore a dump that you do not trust with a login that has rights on this database only"
+        )
+    })
 }
 
 impl Job<'_> {

@@ -16,6 +16,7 @@ use super::{
     Inventory,
     client::{self, literal, quoted},
     load::{Job, Loaded, definers_warning},
+    mark::Mark,
     rewrite::Only,
 };
 use crate::databases::{DatabaseError, RestoreOutcome, RestoreTarget};
@@ -88,7 +89,8 @@ pub(super) fn through_scratch(
     let calm = Cancel::default();
     let job = &Job { cancel: &calm, ..job.clone() };
     let kept = present.content().map(|_| kept_name(&job.database, job.target));
-    let mut swap = Swap { job, scratch, kept, old: present, new: &new, definitions, saved: None, made: vec![scratch.to_owned()], watch };
+    let mut swap =
+        Swap { job, scratch, kept, old: present, new: &new, definitions, saved: None, made: vec![scratch.to_owned()], mark: None, watch };
     swap.run(&mut outcome)?;
     outcome.database.clone_from(&job.database);
     outcome.kept = swap.kept;
@@ -119,17 +121,20 @@ struct Swap<'a> {
     saved: Option<PathBuf>,
     /// The databases that this run has made itself: nothing else is ever dropped.
     made: Vec<String>,
+    /// While the target may lack something.
+    mark: Option<Mark>,
     watch: &'a dyn Fn(Step),
 }
 
 impl Swap<'_> {
     fn run(&mut self, outcome: &mut RestoreOutcome) -> Result<(), DatabaseError> {
-        self.prepare(outcome).and_then(|()| self.is_free()).map_err(|error| self.abandon(error))?;
+        self.prepare(outcome).and_then(|()| self.is_free()).and_then(|()| self.mark()).map_err(|error| self.abandon(error))?;
         (self.watch)(Step::Saved);
         let grants = self.routine_grants();
         self.free().and_then(|()| self.rename()).map_err(|error| self.free_again(error))?;
         (self.watch)(Step::Swapped);
         self.define(outcome).map_err(|error| self.swap_back(error))?;
+        self.unmark();
         (self.watch)(Step::Defined);
         self.define_kept(outcome);
         (self.watch)(Step::Kept);
@@ -328,8 +333,21 @@ impl Swap<'_> {
         }
     }
 
-    /// Before anything of the target was touched.
+    fn mark(&mut self) -> Result<(), DatabaseError> {
+        let mark = Mark::set(self.job, self.scratch, self.kept.as_deref(), self.saved.as_deref(), &self.definitions)?;
+        self.mark = Some(mark);
+        Ok(())
+    }
+
+    fn unmark(&self) {
+        if let Some(mark) = &self.mark {
+            mark.clear();
+        }
+    }
+
+    /// The target is as it was.
     fn abandon(&self, error: DatabaseError) -> DatabaseError {
+        self.unmark();
         if let Some(saved) = &self.saved {
             let _ = fs::remove_file(saved);
         }

@@ -461,10 +461,20 @@ fn a_swap_that_is_killed_after_any_step_loses_nothing_and_the_next_one_says_what
         assert_eq!(rows, ["a", "b", "newer", "newer"], "{step:?}");
         let present = place.root().look(&target, &Cancel::default()).unwrap();
         assert!(present.notes.iter().any(|note| note.contains("killed_swap_havun_restore_1")), "{step:?}: {:?}", present.notes);
+        assert!(present.notes.iter().any(|note| note.contains("for others")), "a root's restore runs code: {:?}", present.notes);
+        let marks = || {
+            fs::read_dir(target.safety_dir.clone())
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter(|file| file.path().extension().is_some_and(|e| e == "unfinished"))
+                .count()
+        };
+        assert_eq!(marks(), usize::from(matches!(step, Step::Saved | Step::Freed | Step::Swapped)), "{step:?}: what `health` reports");
         // The next restore goes through, under another name beside what is left.
         let again = RestoreTarget { stamp: "20261128_004500".to_owned(), ..place.target(None, true) };
         restore(&*place.root(), &sql, &report.record, &again).unwrap();
-        assert_eq!(place.fingerprint("killed_swap"), before, "{step:?}");
+        assert_eq!((place.fingerprint("killed_swap"), marks()), (before.clone(), 0), "{step:?}");
         let left = place.server.sql("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'killed\\_swap\\_%'");
         left.lines().for_each(|name| drop(place.server.sql(&format!("DROP DATABASE {name}"))));
     }

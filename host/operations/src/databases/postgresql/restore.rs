@@ -36,7 +36,19 @@ pub(super) fn look(engine: &Postgresql, target: &RestoreTarget, cancel: &Cancel)
         Err(error) => return Err(error),
     };
     let fate = format!("is kept as database `{}` and the time", with_suffix(database, "_before_"));
-    Ok(Present { database: describe, content, fate, notes: Vec::new() })
+    Ok(Present { database: describe, content, fate, notes: code_note(&clients, database, cancel).into_iter().collect() })
+}
+
+/// The code of a dump runs with the rights of whoever restores it.
+fn code_note(clients: &Clients, database: &str, cancel: &Cancel) -> Option<String> {
+    let sql = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user;";
+    let asked = [database, "postgres"].into_iter().find_map(|place| clients.query(place, sql, cancel).ok())?;
+    let superuser = asked.iter().flatten().any(|value| value == "t");
+    superuser.then(|| {
+        "the login is a superuser: code of the dump (functions in indexes, constraints, rules) runs with its rights; restore a dump \
+         that you do not trust with a login of its own"
+            .to_owned()
+    })
 }
 
 pub(super) fn restore(
