@@ -128,7 +128,7 @@ fn it_is_backed_up_wiped_restored_and_the_same_and_what_is_replaced_is_kept() {
 
     server.sql("shop", "DELETE FROM orders WHERE id > 10; CREATE TABLE newer (a integer)");
     let damaged = state(&server, "shop");
-    let (status, text) = call(&machine, &["restore", "--project", "shop", "--latest", "--yes"]);
+    let (status, text) = call(&machine, &["restore", "--project", "shop", "--latest", "--yes", "--replace"]);
     assert_eq!(status, 0, "{text}");
     assert_eq!(state(&server, "shop"), rows_before);
     let kept = server.sql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'shop_before_%'");
