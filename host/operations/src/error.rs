@@ -556,6 +556,7 @@ fn did_you_mean(nearest: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use havun_vault::VaultError;
 
     #[test]
     fn the_nearest_name_comes_first() {
@@ -568,5 +569,15 @@ mod tests {
         let error = OperationError::UnknownProject { name: "blgo".into(), nearest: vec!["blog".into()] };
         assert_eq!(error.exit_status(), exit::USAGE);
         assert_eq!(error.hint().unwrap(), "did you mean `blog`?");
+    }
+
+    #[test]
+    fn a_delta_whose_base_is_damaged_exits_5_and_names_the_repair() {
+        let base = VaultError::Damaged { object: "epochs/2026/packs/a".into(), what: "it is missing".into() };
+        let source = VaultError::Base { pack: "epochs/2026/packs/b".into(), base: Box::new(base) };
+        let (project, store) = ("blog".parse().unwrap(), "hot".parse().unwrap());
+        let error = OperationError::Vault { project, store, source: Box::new(source) };
+        assert_eq!(error.exit_status(), exit::INTEGRITY);
+        assert!(error.hint().unwrap().contains("`havun-backup repair`"));
     }
 }

@@ -364,6 +364,9 @@ pub(crate) fn vault_hint(error: &VaultError) -> Option<String> {
         VaultError::WrongKey { .. } => "name the right key at `identity` in [keys], or use the escrow key".to_owned(),
         VaultError::Locked { .. } => "wait until it has ended; --force takes over a lease whose holder is gone".to_owned(),
         VaultError::Store { source, .. } => return store_hint(source),
+        VaultError::Base { .. } => "`havun-backup repair` brings the earlier dump's pack back from another store; \
+                                    `havun-backup verify --read-data` names every snapshot that rests on it"
+            .to_owned(),
         error if error.is_integrity() => {
             "`havun-backup verify --read-data` names what is hit; another store may hold a whole copy".to_owned()
         }
