@@ -495,7 +495,8 @@ impl OperationError {
                 )
             }
             Self::NoScratchSpace { .. } => {
-                "free some space, or name a larger place: `state_dir` in [host] for files, `scratch_dir` in [drill] for databases".to_owned()
+                "free some space, or name a larger place: `state_dir` in [host] for files, `scratch_dir` in [drill] for databases"
+                    .to_owned()
             }
             Self::Secret { project, .. } => format!("correct the secret in [projects.{project}.databases.NAME]"),
             Self::StoreSecret { store, .. } => format!("correct the secret in [stores.{store}]"),

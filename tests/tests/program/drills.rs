@@ -118,7 +118,12 @@ fn reasons(machine: &Machine, project: &str) -> String {
     let report = machine.json(&["test", "--project", project]).ended(6).json();
     let (project, certificates) = only(&report);
     assert_eq!(project["outcome"], "failed", "{report}");
-    certificates.iter().flat_map(|c| c["reasons"].as_array().unwrap().clone()).map(|r| r.as_str().unwrap().to_owned()).collect::<Vec<_>>().join("\n")
+    certificates
+        .iter()
+        .flat_map(|c| c["reasons"].as_array().unwrap().clone())
+        .map(|r| r.as_str().unwrap().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// What drills have left on this machine: folders of this one, and servers' folders of anybody's that name it.
@@ -198,7 +203,10 @@ fn of_laravel(drill: &Value) {
     assert!(files["expected"] == files["found"] && files["bytes_expected"] == files["bytes_found"], "{files:#}");
     let outcome = |name: &str| {
         let checks = c["checks"].as_array().unwrap();
-        checks.iter().find(|check| check["name"] == name).map_or(String::new(), |check| format!("{}: {}", check["outcome"], check["detail"]))
+        checks
+            .iter()
+            .find(|check| check["name"] == name)
+            .map_or(String::new(), |check| format!("{}: {}", check["outcome"], check["detail"]))
     };
     for name in ["APP_KEY", "APP_KEY decrypts", "database: migrations", "storage/app", "uploads end where they should"] {
         assert!(outcome(name).starts_with("\"pass\""), "{name}: {} of {c:#}", outcome(name));
@@ -227,7 +235,14 @@ fn kept(machine: &Machine, shop: &Value, orders: &Value) {
     let files: Vec<PathBuf> = shop["files"].as_array().unwrap().iter().map(|path| PathBuf::from(path.as_str().unwrap())).collect();
     let with = |extension: &str| files.iter().find(|path| path.extension().is_some_and(|e| e == extension)).unwrap();
     let html = fs::read_to_string(with("html")).unwrap();
-    for fact in ["PASSED", "2,003 rows", "at most 4h", "APP_KEY decrypts", "belastingdienst", shop["certificate"]["snapshot"]["id"].as_str().unwrap()] {
+    for fact in [
+        "PASSED",
+        "2,003 rows",
+        "at most 4h",
+        "APP_KEY decrypts",
+        "belastingdienst",
+        shop["certificate"]["snapshot"]["id"].as_str().unwrap(),
+    ] {
         assert!(html.contains(fact), "{fact}: {html}");
     }
     let check = |file: &Path| machine.call(&["test", "--verify", file.to_str().unwrap()]);
@@ -236,7 +251,15 @@ fn kept(machine: &Machine, shop: &Value, orders: &Value) {
     let key = shop["certificate"]["signer"].as_str().unwrap();
     let elsewhere = |key: &str| {
         let mut command = Command::new(havun_tests::program());
-        Called::of(command.args(["test", "--key", key, "--verify"]).arg(with("note")).current_dir("/").env_remove("HAVUN_BACKUP_CONFIG").output().unwrap())
+        Called::of(
+            command
+                .args(["test", "--key", key, "--verify"])
+                .arg(with("note"))
+                .current_dir("/")
+                .env_remove("HAVUN_BACKUP_CONFIG")
+                .output()
+                .unwrap(),
+        )
     };
     elsewhere(key).ended(0);
     let other = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
@@ -302,7 +325,11 @@ fn a_damaged_pack_fails_by_the_files_that_it_hits() {
     let mut machine = machine("");
     files(&mut machine, "papers", "stores = [\"local\"]\n");
     machine.call(&["run"]).ended(0);
-    let packs = Command::new("find").arg(machine.at("local/papers/epochs")).args(["-path", "*/packs/*", "-type", "f", "-size", "+1000k"]).output().unwrap();
+    let packs = Command::new("find")
+        .arg(machine.at("local/papers/epochs"))
+        .args(["-path", "*/packs/*", "-type", "f", "-size", "+1000k"])
+        .output()
+        .unwrap();
     let pack = PathBuf::from(String::from_utf8(packs.stdout).unwrap().lines().next().unwrap());
     let mut bytes = fs::read(&pack).unwrap();
     let middle = bytes.len() / 2;
@@ -332,7 +359,8 @@ fn an_env_that_lost_its_key_fails_and_so_does_one_with_another_key() {
     machine.call(&["run"]).ended(0);
     machine.call(&["test", "--project", "keyless"]).ended(0);
     let alerts = machine.json(&["logs", "--alerts"]).json();
-    let open = alerts["alerts"].as_array().unwrap().iter().filter(|alert| alert["kind"] == "drill" && alert["resolved_at"].is_null()).count();
+    let open =
+        alerts["alerts"].as_array().unwrap().iter().filter(|alert| alert["kind"] == "drill" && alert["resolved_at"].is_null()).count();
     assert_eq!(open, 0, "{alerts}");
 }
 
@@ -421,7 +449,8 @@ fn a_drill_that_is_killed_leaves_nothing_after_the_next_start() {
     };
     // Without setpriv the server is nobody's child when we are gone.
     let bin = machine.at("bin");
-    let script = format!("mkdir {bin}; ln -s /usr/bin/* {bin}/; ln -sf /bin/* {bin}/ 2>/dev/null || :; rm -f {bin}/setpriv", bin = bin.display());
+    let script =
+        format!("mkdir {bin}; ln -s /usr/bin/* {bin}/; ln -sf /bin/* {bin}/ 2>/dev/null || :; rm -f {bin}/setpriv", bin = bin.display());
     assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
     let lonely = format!("{}:/usr/sbin", bin.display());
     for (moment, path) in [("data", None), ("s", None), ("artisan", Some(&lonely)), ("s", Some(&lonely))] {
@@ -540,7 +569,11 @@ fn without_a_server_program_a_drill_is_incomplete_unless_that_is_accepted() {
 
 /// Flips a bit in the middle of the largest pack of a project.
 fn damage(machine: &Machine, project: &str) {
-    let packs = Command::new("find").arg(machine.at("local").join(project).join("epochs")).args(["-path", "*/packs/*", "-type", "f"]).output().unwrap();
+    let packs = Command::new("find")
+        .arg(machine.at("local").join(project).join("epochs"))
+        .args(["-path", "*/packs/*", "-type", "f"])
+        .output()
+        .unwrap();
     let packs = String::from_utf8(packs.stdout).unwrap();
     let pack = packs.lines().map(PathBuf::from).max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
     let mut bytes = fs::read(&pack).unwrap();

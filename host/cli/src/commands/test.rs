@@ -87,7 +87,13 @@ fn verify(app: &App, file: &Path, key: Option<&str>) -> Result<u8, CliError> {
         false => app.ui.line(format!("valid    the note of {}: signed by {}", file.display(), checked.signed_by)),
     }
     checked.notes.iter().for_each(|note| app.ui.line(format!("  {note}")));
-    app.ui.line(format!("  {} of {} on {}: drill of snapshot {}", c.result.word(), c.project, c.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"), c.snapshot.id.short()));
+    app.ui.line(format!(
+        "  {} of {} on {}: drill of snapshot {}",
+        c.result.word(),
+        c.project,
+        c.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        c.snapshot.id.short()
+    ));
     app.ui.document(&checked)?;
     Ok(0)
 }
@@ -105,7 +111,8 @@ pub fn project_lines(drill: &ProjectDrill) -> Vec<String> {
         (DrillOutcome::NotDue, _) => drill.project.to_string(),
         (_, []) => format!("{}  nothing was drilled", drill.project),
         (_, all) => {
-            let snapshots: Vec<String> = all.iter().map(|c| format!("{} ({}, {})", c.snapshot.id.short(), c.snapshot.chosen_as, c.snapshot.store)).collect();
+            let snapshots: Vec<String> =
+                all.iter().map(|c| format!("{} ({}, {})", c.snapshot.id.short(), c.snapshot.chosen_as, c.snapshot.store)).collect();
             format!("{}  {} in {took}", drill.project, snapshots.join(", "))
         }
     };
@@ -123,7 +130,13 @@ fn one(drill: &SnapshotDrill) -> Vec<String> {
         lines.push(format!("  {} {}:", c.snapshot.id.short(), c.result.word()));
         lines.extend(c.reasons.iter().map(|reason| format!("    {reason}")));
     }
-    lines.extend(drill.files.iter().filter(|file| file.extension().is_some_and(|e| e == "html")).map(|file| format!("  certificate {}", file.display())));
+    lines.extend(
+        drill
+            .files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|e| e == "html"))
+            .map(|file| format!("  certificate {}", file.display())),
+    );
     lines.extend(drill.not_stored.iter().map(|line| format!("  note: the certificate is not in store {line}; the next run copies it")));
     lines
 }

@@ -298,8 +298,16 @@ static PROJECT: Shape = Shape {
         optional("encryption", Kind::Bool, "true unless said."),
         optional("paused", Kind::Bool, "Left out of runs unless forced."),
         optional("retention", Kind::Section(&RETENTION), "How long it is kept."),
-        optional("rto", Kind::Checked(Rule::Objective), "How long a restore may take: `30min`, `4h`, `2d`. A drill that takes longer fails."),
-        optional("rpo", Kind::Checked(Rule::Objective), "How old the newest snapshot may be: `26h`. A drill that finds an older one fails."),
+        optional(
+            "rto",
+            Kind::Checked(Rule::Objective),
+            "How long a restore may take: `30min`, `4h`, `2d`. A drill that takes longer fails.",
+        ),
+        optional(
+            "rpo",
+            Kind::Checked(Rule::Objective),
+            "How old the newest snapshot may be: `26h`. A drill that finds an older one fails.",
+        ),
         optional("drill", Kind::Section(&PROJECT_DRILL), "What differs from [drill]."),
         optional(
             "databases",

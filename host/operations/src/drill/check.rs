@@ -80,9 +80,10 @@ pub fn check_certificate(file: &Path, key: &Verifier) -> Result<CertificateCheck
     };
     let note = read(&note_path)?;
     let text = key.open(&note).map_err(|source| CheckError::Note { path: note_path.clone(), source })?;
-    let certificate: Certificate = serde_json::from_str(text).ok().filter(|c: &Certificate| c.format == FORMAT).ok_or_else(|| {
-        CheckError::NoCertificate { path: note_path.clone() }
-    })?;
+    let certificate: Certificate = serde_json::from_str(text)
+        .ok()
+        .filter(|c: &Certificate| c.format == FORMAT)
+        .ok_or_else(|| CheckError::NoCertificate { path: note_path.clone() })?;
     // Pages are made by the program: another version's may look otherwise.
     let same_program = certificate.program == PROGRAM;
     let signature = note.strip_prefix(text).and_then(|rest| rest.strip_prefix('\n')).unwrap_or_default();
@@ -98,7 +99,10 @@ pub fn check_certificate(file: &Path, key: &Verifier) -> Result<CertificateCheck
     }
     let is_page = matches!(extension.as_str(), "md" | "html");
     let notes = (is_page && !same_program).then(|| {
-        format!("the page itself was not checked, because {} made it and this is {PROGRAM}: rely on its JSON form and the note", certificate.program)
+        format!(
+            "the page itself was not checked, because {} made it and this is {PROGRAM}: rely on its JSON form and the note",
+            certificate.program
+        )
     });
     Ok(CertificateCheck {
         schema_version: crate::report::SCHEMA_VERSION,

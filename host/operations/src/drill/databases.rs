@@ -108,11 +108,7 @@ impl<'a> Servers<'a> {
     ///
     /// # Errors
     /// [`OperationError::Interrupted`].
-    pub fn warm_up<'r>(
-        &mut self,
-        records: impl Iterator<Item = &'r DatabaseRecord>,
-        folder: &DrillFolder,
-    ) -> Result<(), OperationError> {
+    pub fn warm_up<'r>(&mut self, records: impl Iterator<Item = &'r DatabaseRecord>, folder: &DrillFolder) -> Result<(), OperationError> {
         for record in records {
             if let Some(family) = Family::of(record).filter(|_| !self.cx.config.drill.databases.contains_key(&record.engine)) {
                 self.server(family, folder).map(|_| ()).or_else(|unproven| match unproven {
@@ -193,7 +189,8 @@ impl<'a> Servers<'a> {
         folder: &mut DrillFolder,
         line: &mut CertifiedDatabase,
     ) -> Result<Loaded, Unproven> {
-        let database = record.database.as_ref().ok_or_else(|| format!("the snapshot holds no whole dump of it: {}", record.problems.join("; ")))?;
+        let database =
+            record.database.as_ref().ok_or_else(|| format!("the snapshot holds no whole dump of it: {}", record.problems.join("; ")))?;
         let loaded = match database.engine.as_str() {
             "sqlite" => self.file(source, item, database, line)?,
             engine if self.cx.config.drill.databases.contains_key(engine) => self.foreign(source, database, folder, line)?,
@@ -201,12 +198,8 @@ impl<'a> Servers<'a> {
         };
         self.load(source, record, database, &loaded, line).map_err(|unproven| match unproven {
             // Whatever was made of it is dropped with its server; a foreign one by its record.
-            Unproven::Failed(why) if loaded.is_foreign => {
-                Unproven::Failed(dropped(&loaded, folder, why))
-            }
-            Unproven::Skipped(why) if loaded.is_foreign => {
-                Unproven::Skipped(dropped(&loaded, folder, why))
-            }
+            Unproven::Failed(why) if loaded.is_foreign => Unproven::Failed(dropped(&loaded, folder, why)),
+            Unproven::Skipped(why) if loaded.is_foreign => Unproven::Skipped(dropped(&loaded, folder, why)),
             other => other,
         })?;
         Ok(loaded)
@@ -329,7 +322,8 @@ impl<'a> Servers<'a> {
 /// What a scratch server refuses because it lacks an extension, or because its user may not do what only an administrator
 /// may, says nothing of the dump.
 fn lacking(why: String) -> Unproven {
-    let lacks = ["permission denied to create extension", "permission denied to create event trigger", "could not open extension control file"];
+    let lacks =
+        ["permission denied to create extension", "permission denied to create event trigger", "could not open extension control file"];
     let is_missing = why.contains("extension \"") && why.contains("is not available");
     if is_missing || lacks.iter().any(|text| why.contains(text)) {
         return Unproven::Skipped(format!(

@@ -10,7 +10,9 @@ pub(super) const TAIL: usize = 65_536 + 22;
 pub(super) fn cut_off(head: &[u8], tail: &[u8], size: u64) -> Option<&'static str> {
     match head {
         [b'%', b'P', b'D', b'F', b'-', ..] => absent(last(tail, 4096), b"%%EOF").then_some("a PDF without its end (%%EOF)"),
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => absent(tail, b"IEND").then_some("a PNG image without its last chunk (IEND)"),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => {
+            absent(tail, b"IEND").then_some("a PNG image without its last chunk (IEND)")
+        }
         [0xff, 0xd8, 0xff, ..] => absent(tail, &[0xff, 0xd9]).then_some("a JPEG image without its end marker"),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => absent(last(tail, 1024), &[0x3b]).then_some("a GIF image without its trailer"),
         [b'P', b'K', 3, 4, ..] => absent(tail, b"PK\x05\x06").then_some("a ZIP archive (or office document) without its directory"),
@@ -61,7 +63,8 @@ mod tests {
     fn whole() -> Vec<(&'static str, Vec<u8>)> {
         let filler = |head: &[u8], tail: &[u8]| [head, &[b'x'; 5000], tail].concat();
         let riff = [b"RIFF".as_slice(), &5004u32.to_le_bytes(), b"WEBP", &[b'x'; 5000]].concat();
-        let seven = [b"7z\xbc\xaf\x27\x1c\x00\x04crc.".as_slice(), &5000u64.to_le_bytes(), &4u64.to_le_bytes(), b"crc.", &[b'x'; 5004]].concat();
+        let seven =
+            [b"7z\xbc\xaf\x27\x1c\x00\x04crc.".as_slice(), &5000u64.to_le_bytes(), &4u64.to_le_bytes(), b"crc.", &[b'x'; 5004]].concat();
         vec![
             ("PDF", filler(b"%PDF-1.7\n", b"startxref\n9\n%%EOF\n")),
             ("PNG", filler(b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82")),

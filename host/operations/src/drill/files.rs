@@ -29,8 +29,7 @@ const QUEUE: usize = 256;
 /// How many failures a certificate names.
 pub(super) const NAMED: usize = 50;
 /// Folders whose files nobody uploaded: packages bring broken files on purpose, for their own tests.
-const NOT_UPLOADED: [&str; 9] =
-    ["vendor", "node_modules", ".git", "tests", "test", "fixtures", "testdata", "__fixtures__", "__tests__"];
+const NOT_UPLOADED: [&str; 9] = ["vendor", "node_modules", ".git", "tests", "test", "fixtures", "testdata", "__fixtures__", "__tests__"];
 
 /// What is compared.
 pub(super) struct Comparison<'a> {

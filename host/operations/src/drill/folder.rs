@@ -87,7 +87,8 @@ impl DrillFolder {
         fs::rename(&new, &folder.path).map_err(io_error("cannot rename", &new))?;
         make_dir(&folder.owner.servers, 0o711)?;
         // The umask may have taken from the mode what the servers' user needs.
-        fs::set_permissions(&folder.owner.servers, Permissions::from_mode(0o711)).map_err(io_error("cannot open", &folder.owner.servers))?;
+        fs::set_permissions(&folder.owner.servers, Permissions::from_mode(0o711))
+            .map_err(io_error("cannot open", &folder.owner.servers))?;
         let belongs = folder.owner.servers.join(BELONGS);
         fs::write(&belongs, &folder.id).map_err(io_error("cannot write", &belongs))?;
         Ok(folder)

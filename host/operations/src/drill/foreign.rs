@@ -83,9 +83,8 @@ pub(super) fn refuse_production(
         match ResolvedConnection::resolve(recorded, &own, root) {
             Ok(production) => {
                 compared = true;
-                compare(&project.name, &recorded.name, production, scratch, identity.as_deref()).map_err(|same| same.unwrap_or_else(|| {
-                    unknown("one of the servers does not say which it is")
-                }))?;
+                compare(&project.name, &recorded.name, production, scratch, identity.as_deref())
+                    .map_err(|same| same.unwrap_or_else(|| unknown("one of the servers does not say which it is")))?;
             }
             Err(error) => why = one_line(&error),
         }

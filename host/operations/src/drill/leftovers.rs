@@ -101,7 +101,8 @@ fn remove(cx: &Context, path: &Path, owner: &Owner) -> Vec<String> {
 fn is_servers_folder(path: &Path, id: &str) -> bool {
     let named = path.file_name().is_some_and(|name| name.as_bytes() == format!("{SERVERS}{id}").as_bytes());
     let ours = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw());
-    let says = fs::read_to_string(path.join(BELONGS)).map_or_else(|_| fs::read_dir(path).is_ok_and(|mut all| all.next().is_none()), |text| text == id);
+    let says = fs::read_to_string(path.join(BELONGS))
+        .map_or_else(|_| fs::read_dir(path).is_ok_and(|mut all| all.next().is_none()), |text| text == id);
     named && ours && says
 }
 

@@ -214,7 +214,13 @@ fn take_files(compared: Compared, lost: Vec<FailedPath>, findings: &mut Findings
 }
 
 /// Whoever was erased since the backup was taken is erased again, as a restore would.
-fn take_erasures(job: &Job<'_>, prepared: &PreparedRestore<'_>, restored: &restore::RestoreOutcome, proven: &Proven, findings: &mut Findings) {
+fn take_erasures(
+    job: &Job<'_>,
+    prepared: &PreparedRestore<'_>,
+    restored: &restore::RestoreOutcome,
+    proven: &Proven,
+    findings: &mut Findings,
+) {
     let erase = |item: &str, rules: &[_], subjects: &_| proven.erase(item, rules, subjects, &job.cx.cancel);
     let erased = prepared.rehearse_erasures(restored, &proven.items(), &erase);
     findings.erasures = erased.lines();
@@ -248,7 +254,9 @@ fn judge(job: &Job<'_>, prepared: &PreparedRestore<'_>, tree: &Path, proven: &Pr
         return;
     }
     let Some(strategy) = prepared.strategy() else {
-        findings.unproven.push("the strategy of the project cannot be loaded, so that nobody can say whether the application is whole".to_owned());
+        findings
+            .unproven
+            .push("the strategy of the project cannot be loaded, so that nobody can say whether the application is whole".to_owned());
         return;
     };
     findings.judged_by = (strategy.info().version.clone(), strategy.digest().to_hex());

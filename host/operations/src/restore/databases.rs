@@ -59,7 +59,8 @@ fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restore
     prepared.cx.private_dir(&replaced(prepared)).map_err(|e| one_line(&e))?;
     if let DatabaseTarget::Relative(path) = to {
         std::fs::create_dir_all(&prepared.target).map_err(|e| format!("cannot make {}: {e}", prepared.target.display()))?;
-        make_place(&prepared.target, path).map_err(|why| format!("{why}; nothing was written there: name another place with --database-as"))?;
+        make_place(&prepared.target, path)
+            .map_err(|why| format!("{why}; nothing was written there: name another place with --database-as"))?;
     }
     let source = |out: &mut (dyn Write + Send)| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut contents = prepared.vault.contents(&prepared.stored.snapshot)?;
@@ -178,7 +179,8 @@ pub(crate) fn make_place(root: &Path, path: &Path) -> Result<(), String> {
         Errno::LOOP => format!("{} is a link, which is not followed", shown.display()),
         errno => format!("cannot open {}: {}", shown.display(), io::Error::from(errno)),
     };
-    let mut folder = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| failed(root, e))?;
+    let mut folder =
+        rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| failed(root, e))?;
     for part in path.parent().unwrap_or(Path::new("")).components() {
         shown.push(part);
         match rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o777)) {

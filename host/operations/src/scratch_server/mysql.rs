@@ -135,4 +135,3 @@ fn options(family: Family, folder: &Path) -> Vec<String> {
     options.extend((family == Family::MySql).then(|| "--mysqlx=OFF".to_owned()));
     options
 }
-

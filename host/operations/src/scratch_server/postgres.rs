@@ -29,7 +29,8 @@ pub(super) fn start(folder: &Path, user: &OsUser, cancel: &Cancel) -> Result<Scr
     let mut command = user.command(&programs.join("postgres"), folder, "QUIT");
     command.arg("-D").arg(&data).args(options(folder));
     let child = launch::spawn(&mut command, &log)?;
-    let mut server = ScratchServer { family: Family::PostgreSql, folder: folder.to_owned(), socket: folder.to_owned(), password, version, child };
+    let mut server =
+        ScratchServer { family: Family::PostgreSql, folder: folder.to_owned(), socket: folder.to_owned(), password, version, child };
     // The line is the last that it writes, when it is ready.
     let ready = data.join("postmaster.pid");
     server.wait_until(&log, cancel, |_| {

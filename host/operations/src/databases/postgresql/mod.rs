@@ -19,8 +19,8 @@ mod settings;
 mod swap;
 
 use super::{
-    DatabaseError, Dump, DumpOptions, DumpSource, Engine, ErasedRows, Preflight, Present, ResolvedConnection, RestoreOutcome, RestoreTarget,
-    RowRule, Subjects,
+    DatabaseError, Dump, DumpOptions, DumpSource, Engine, ErasedRows, Preflight, Present, ResolvedConnection, RestoreOutcome,
+    RestoreTarget, RowRule, Subjects,
 };
 use client::Clients;
 use havun_model::{Cancel, DatabaseRecord, ScratchDatabase};

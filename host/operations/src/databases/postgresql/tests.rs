@@ -71,7 +71,14 @@ impl Place {
 
     fn target(&self, database: Option<&str>, replace: bool) -> RestoreTarget {
         let safety_dir = self.folder.path().join("safety");
-        RestoreTarget { database: database.map(str::to_owned), replace, safety_dir, stamp: "20261128_003100".to_owned(), owner: None, lock_wait: Duration::from_secs(1) }
+        RestoreTarget {
+            database: database.map(str::to_owned),
+            replace,
+            safety_dir,
+            stamp: "20261128_003100".to_owned(),
+            owner: None,
+            lock_wait: Duration::from_secs(1),
+        }
     }
 
     /// What the issue asks to be the same after a restore: ordered hashes of the rows, sequences, large objects, and the

@@ -32,7 +32,9 @@ pub fn html(c: &Certificate, sha256: &str, signature: &str) -> String {
     for (name, value) in facts(c) {
         page.push_str(&format!("<tr><th scope=\"row\">{name}</th><td>{}</td></tr>\n", escape(&value)));
     }
-    page.push_str("</table>\n<h2>Expected and found</h2>\n<table>\n<thead><tr><th></th><th>expected</th><th>found</th><th></th></tr></thead>\n");
+    page.push_str(
+        "</table>\n<h2>Expected and found</h2>\n<table>\n<thead><tr><th></th><th>expected</th><th>found</th><th></th></tr></thead>\n",
+    );
     for [what, expected, found, verdict] in comparisons(c).map_cells() {
         page.push_str(&format!("<tr><th scope=\"row\">{what}</th><td>{expected}</td><td>{found}</td>{}</tr>\n", cell(&verdict)));
     }
@@ -43,7 +45,11 @@ pub fn html(c: &Certificate, sha256: &str, signature: &str) -> String {
     failed.extend((more > 0).then(|| format!("and {more} more")));
     list(&mut page, "Files that are not as they should be", &failed);
     checks(&mut page, c);
-    list(&mut page, "Steps in the restored tree", &c.steps.iter().map(|s| format!("{}: {} ({})", s.title, s.outcome, s.detail)).collect::<Vec<_>>());
+    list(
+        &mut page,
+        "Steps in the restored tree",
+        &c.steps.iter().map(|s| format!("{}: {} ({})", s.title, s.outcome, s.detail)).collect::<Vec<_>>(),
+    );
     list(&mut page, "Erasures to apply again", &c.erasures);
     list(&mut page, "Notes", &c.notes);
     page.push_str(&format!(

@@ -21,7 +21,11 @@ pub fn markdown(c: &Certificate, sha256: &str, signature: &str) -> String {
     failed.extend((more > 0).then(|| format!("and {more} more")));
     list(&mut text, "Files that are not as they should be", &failed);
     checks(&mut text, c);
-    list(&mut text, "Steps in the restored tree", &c.steps.iter().map(|s| format!("{}: {} ({})", s.title, s.outcome, s.detail)).collect::<Vec<_>>());
+    list(
+        &mut text,
+        "Steps in the restored tree",
+        &c.steps.iter().map(|s| format!("{}: {} ({})", s.title, s.outcome, s.detail)).collect::<Vec<_>>(),
+    );
     list(&mut text, "Erasures to apply again", &c.erasures);
     list(&mut text, "Notes", &c.notes);
     text.push_str(&format!(

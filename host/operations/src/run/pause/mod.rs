@@ -240,9 +240,10 @@ pub(crate) fn left_behind(cx: &Context) -> Vec<(Option<ProjectName>, String)> {
         let text = format!("run {} has not let the application go on: `{}` has not ended well since", marker.run_id, after.shown());
         Some((Some(marker.project.clone()), text))
     });
-    let snapshots = markers.iter().filter(|marker| !marker.steps.is_empty()).map(|marker| {
-        (Some(marker.project.clone()), format!("the snapshot of the file system of run {} is still there", marker.run_id))
-    });
+    let snapshots = markers
+        .iter()
+        .filter(|marker| !marker.steps.is_empty())
+        .map(|marker| (Some(marker.project.clone()), format!("the snapshot of the file system of run {} is still there", marker.run_id)));
     odd.into_iter().map(|odd| (None, odd)).chain(resting).chain(snapshots).collect()
 }
 
