@@ -280,6 +280,7 @@ impl Machine {
         let runtime = RuntimeConfig { cache_dir: self.at("strategies"), compiler: PathBuf::new(), limits: Limits::default() };
         let (clock, counts) = (Arc::clone(&self.clock), Arc::clone(&self.counts));
         Context::new(config, Cancel::default(), Arc::new(SilentObserver))
+            .with_sleeper(Arc::new(|_| {}))
             .with_clock(Arc::new(move || Timestamp::from_second(clock.load(Relaxed)).unwrap()))
             .with_runtime(Runtime::compiling_in_process(runtime))
             .with_stores_through(Arc::new(move |_, inner| Arc::new(Counted { inner, counts: Arc::clone(&counts) })))

@@ -22,7 +22,7 @@ use havun_model::{
     ProjectName, SnapshotId, StoreName,
     retention::{Candidate, Circumstances, Clock, Verdict, decide_hot},
 };
-use havun_vault::{CleanupPlan, PruneOptions, StoredSnapshot, Vault, scrub_status};
+use havun_vault::{CleanupPlan, StoredSnapshot, Vault, scrub_status};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -222,9 +222,7 @@ impl PreparedCleanup<'_> {
                 *verdict = Verdict { id: verdict.id, keep: true, reason };
             }
         }
-        let plan = vault
-            .plan_cleanup(&verdicts, cx.now(), &PruneOptions { cancel: cx.cancel.clone(), ..PruneOptions::default() })
-            .map_err(failed)?;
+        let plan = vault.plan_cleanup(&verdicts, cx.now(), &cx.prune_options()).map_err(failed)?;
         line.snapshots = verdicts.iter().filter_map(|v| verdict_line(v, &list.snapshots)).collect();
         (line.packs_marked, line.bytes_marked) = (plan.mark.len() as u64, plan.mark_bytes);
         (line.packs_deleted, line.bytes_freed) = (plan.delete.len() as u64, plan.delete_bytes);

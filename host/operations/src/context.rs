@@ -14,7 +14,7 @@ use crate::{
 use havun_model::{Cancel, ProjectName, StoreName, StrategyLog};
 use havun_plugin_runtime::Runtime;
 use havun_vault::{
-    Progress, ReplicateOptions,
+    Progress, PruneOptions, ReplicateOptions,
     keys::{Identity, Recipient},
     store::Store,
 };
@@ -142,6 +142,12 @@ impl Context {
     /// As many threads as the machine has processors.
     pub fn threads(&self) -> usize {
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+
+    /// How a vault is cleaned up: stopped as everything else is, with pauses of [`Self::sleeper`].
+    pub(crate) fn prune_options(&self) -> PruneOptions {
+        let sleeper = Arc::clone(&self.sleeper);
+        PruneOptions { cancel: self.cancel.clone(), sleeper: Arc::new(move |time| sleeper(time)), ..PruneOptions::default() }
     }
 
     /// The operator asked to stop.

@@ -378,7 +378,7 @@ fn thin_spool(cx: &Context, project: &ProjectConfig, vault: &Vault, states: &[St
     let verdict =
         |id: SnapshotId| Verdict { id, keep: false, reason: "every store of the project has what it is to have of it".to_owned() };
     let verdicts: Vec<Verdict> = everywhere.iter().map(|stored| verdict(stored.id)).collect();
-    let plan = vault.plan_cleanup(&verdicts, cx.now(), &PruneOptions { repack: false, ..PruneOptions::default() }).map_err(failed)?;
+    let plan = vault.plan_cleanup(&verdicts, cx.now(), &PruneOptions { repack: false, ..cx.prune_options() }).map_err(failed)?;
     vault.execute_cleanup(plan, &cx.holder("run"), false).map_err(failed)?;
     Ok((nowhere > 0).then(|| format!("{nowhere} snapshots stay in the spool: no store has them, for their archive term has passed")))
 }
