@@ -1,6 +1,7 @@
 //! The components in `plugins/wasm` are those of the sources beside them: `plugins/wasm/plugins.lock` says of which
 //! sources they were built, and this test computes it anew, without a wasm target.
 //! (`plugins/build.sh --check` goes further: it builds them in another folder and compares the bytes.)
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use sha2::{Digest, Sha256};
 use std::{
