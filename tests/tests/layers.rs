@@ -29,9 +29,10 @@ fn dependencies_run_one_way() {
         ("havun-dotenv", &[]),
         ("havun-vault", &["havun-model"]),
         ("havun-stores", &["havun-model", "havun-vault"]),
+        ("havun-notify", &["havun-model"]),
         ("havun-plugin-runtime", &["havun-model"]),
-        ("havun-operations", &["havun-model", "havun-vault", "havun-stores", "havun-plugin-runtime", "havun-dotenv"]),
-        ("havun-backup", &["havun-model", "havun-vault", "havun-stores", "havun-plugin-runtime", "havun-operations", "havun-dotenv"]),
+        ("havun-operations", &["havun-model", "havun-vault", "havun-stores", "havun-notify", "havun-plugin-runtime", "havun-dotenv"]),
+        ("havun-backup", &["havun-model", "havun-vault", "havun-stores", "havun-notify", "havun-plugin-runtime", "havun-operations", "havun-dotenv"]),
     ]);
     let found = dependencies();
     for (member, may) in &allowed {
@@ -52,6 +53,7 @@ fn heavy_crates_are_named_in_one_place() {
             ("clap", "havun-backup"),
             ("russh", "havun-stores"),
             ("rusty-s3", "havun-stores"),
+            ("lettre", "havun-notify"),
         ] {
             assert!(!names.contains(heavy) || member == home, "{member} names {heavy}");
         }

@@ -1,0 +1,2 @@
+//! Messages to people: what is told, in which words, by which way.
+#![forbid(unsafe_code)]
