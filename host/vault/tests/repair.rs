@@ -534,12 +534,33 @@ fn copied(from: &dyn Store, to: &dyn Store) {
 
 /// A clean-up that repacks.
 fn keep_newest(vault: &Vault, hour: i64) {
+    vault.execute_cleanup(plan_to_keep_newest(vault, hour), "test", false).unwrap();
+}
+
+fn plan_to_keep_newest(vault: &Vault, hour: i64) -> havun_vault::CleanupPlan {
     let all = vault.snapshots().unwrap().snapshots;
     let newest = all.last().unwrap().id;
     let verdict = |id| havun_model::retention::Verdict { id, keep: id == newest, reason: "old".to_owned() };
     let verdicts: Vec<_> = all.iter().map(|s| verdict(s.id)).collect();
-    let plan = vault.plan_cleanup(&verdicts, now(hour), &kit::prune_options()).unwrap();
-    vault.execute_cleanup(plan, "test", false).unwrap();
+    vault.plan_cleanup(&verdicts, now(hour), &kit::prune_options()).unwrap()
+}
+
+#[test]
+fn a_cleanup_planned_before_a_repair_leaves_the_packs_that_it_brought_back() {
+    let scene = Scene::wasteful();
+    let hot = scene.bench.open(&scene.hot).unwrap();
+    let before = objects(&*scene.hot);
+    keep_newest(&hot, 2);
+    let made: Vec<String> =
+        objects(&*scene.hot).keys().filter(|name| name.contains("/packs/") && !before.contains_key(*name)).cloned().collect();
+    let plan = plan_to_keep_newest(&hot, 40);
+    assert!(!plan.delete.is_empty(), "the test tests nothing");
+    made.iter().for_each(|pack| drop(harm(&*scene.hot, pack, Harm::Delete)));
+    let report = repair(&hot, &[], &RepairOptions { objects: made, state: None, ..scene.mending("a") }, &NoProgress).unwrap();
+    assert_eq!(report.left, 0, "the old ones still lie there: {report:?}");
+    hot.execute_cleanup(plan, "test", false).unwrap();
+    let damage = hot.verify(&VerifyOptions { snapshot: None, read_data: true, threads: 2 }, &NoProgress).unwrap().damage;
+    assert_eq!(damage, []);
 }
 
 #[test]

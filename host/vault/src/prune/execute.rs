@@ -65,7 +65,7 @@ impl Vault {
         run.report.notes = notes;
         run.remove_snapshots(epochs.iter().flat_map(|e| e.going.iter().map(|going| (e.epoch.as_str(), going))).collect())?;
         for mut epoch in epochs.into_iter().filter(|e| !e.blocked) {
-            run.delete_packs(&epoch)?;
+            run.delete_packs(&epoch, now)?;
             if let Some(repack) = epoch.repack.take() {
                 for group in &repack.groups {
                     run.repack(&mut epoch, &repack, group, now)?;
@@ -271,8 +271,9 @@ impl<'v> Run<'v> {
         Ok(())
     }
 
-    /// Deletes what was marked long enough ago and is still needed by nothing, then the marks that are spent.
-    fn delete_packs(&mut self, epoch: &EpochPlan) -> Result<(), VaultError> {
+    /// Deletes what was marked long enough ago and is still needed by nothing, then the marks that are spent. The marks are asked
+    /// again under the lease: a repair takes packs from them that stand in for a lost one, of which the plan knows nothing.
+    fn delete_packs(&mut self, epoch: &EpochPlan, now: jiff::Timestamp) -> Result<(), VaultError> {
         let mut packs: Vec<PackId> = epoch.delete.iter().rev().copied().collect();
         if packs.is_empty() && epoch.spent_marks.is_empty() {
             return Ok(());
@@ -280,9 +281,10 @@ impl<'v> Run<'v> {
         loop {
             let done = self.step(|vault, lease, report| {
                 let Some(needed) = vault.needed_now(epoch)? else { return Ok(true) };
+                let due = vault.marks(&epoch.epoch, now)?.due;
                 let turn = Turn::begin();
                 while let Some(id) = packs.pop() {
-                    if !needed.contains(&id) {
+                    if due.contains(&id) && !needed.contains(&id) {
                         let pack = layout::pack(&epoch.epoch, &id);
                         vault.remove_counted(lease, &pack, report)?;
                         if let Some(parity) = layout::parity_of(pack.as_str()) {
