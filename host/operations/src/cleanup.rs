@@ -1,8 +1,8 @@
 //! Thinning the hot tier: which snapshots go, shown first, then deleted. An archive is touched only where the configuration
 //! says `archive_auto_delete = true`, by the rules of `expire`.
 //!
-//! A snapshot goes from a hot store only when the retention lets it go, when an archive of the project (where it has
-//! one) surely holds it, and when it is not the only copy of something that the law wants kept. Nothing goes after a
+//! A snapshot goes from a hot store only when the retention lets it go, when every archive of the project (where it has
+//! any) surely holds it, and when it is not the only copy of something that the law wants kept. Nothing goes after a
 //! failed run: the newest good snapshots may be all that is left.
 //!
 //! Shape of `havun-backup cleanup --json`: one [`CleanupOutcome`].
@@ -215,7 +215,7 @@ impl PreparedCleanup<'_> {
         let circumstances = Circumstances { now: cx.now(), zone: &zone, held: &held, clock };
         let mut verdicts = decide_hot(&candidates, project.retention.hot, FLOOR, &circumstances);
         let going: BTreeSet<SnapshotId> = verdicts.iter().filter(|v| !v.keep).map(|v| v.id).collect();
-        let archived = if going.is_empty() { Archived::Listed(going) } else { Archived::of(cx, project, &going) };
+        let archived = if going.is_empty() { Archived::Asked(Vec::new()) } else { Archived::of(cx, project, &going) };
         for verdict in verdicts.iter_mut().filter(|v| !v.keep) {
             let retain_until = list.snapshots.iter().find(|s| s.id == verdict.id).map(|s| s.snapshot.retention.retain_until);
             if let Some(reason) = archived.objection(verdict.id, retain_until, cx.now()) {
@@ -254,43 +254,41 @@ fn failed_run(cx: &Context, project: &ProjectConfig) -> Option<String> {
     }
 }
 
-/// What the archives of a project hold.
+/// What the archives of a project hold of the snapshots that are to go.
 enum Archived {
     /// It has none; `statutory` says whether the law wants its backups kept all the same.
     None { statutory: bool },
-    /// Of the snapshots that are to go, those that at least one archive holds complete.
-    Listed(BTreeSet<SnapshotId>),
-    /// No archive could be asked.
-    Unknown(String),
+    /// Each archive with those that it holds complete, or why it could not be asked.
+    Asked(Vec<(StoreName, Result<BTreeSet<SnapshotId>, String>)>),
 }
 
 impl Archived {
     fn of(cx: &Context, project: &ProjectConfig, going: &BTreeSet<SnapshotId>) -> Self {
-        let archives: Vec<&StoreName> =
-            project.stores.iter().filter(|name| cx.config.stores.get(*name).is_some_and(|s| s.tier == Tier::Archive)).collect();
+        let is_archive = |name: &&StoreName| cx.config.stores.get(*name).is_some_and(|s| s.tier == Tier::Archive);
+        let archives: Vec<&StoreName> = project.stores.iter().filter(is_archive).collect();
         if archives.is_empty() {
             return Self::None { statutory: !project.compliance.is_empty() };
         }
-        let (mut listed, mut errors) = (BTreeSet::new(), Vec::new());
-        for name in &archives {
-            match complete(cx, project, name, going) {
-                Ok(ids) => listed.extend(ids),
-                Err(error) if project::is_no_vault(&error) => {}
-                Err(error) => errors.push(format!("{name}: {}", one_line(&error))),
-            }
-        }
-        if errors.len() == archives.len() { Self::Unknown(errors.join("; ")) } else { Self::Listed(listed) }
+        let ask = |name: &&StoreName| match complete(cx, project, name, going) {
+            Err(error) if project::is_no_vault(&error) => Ok(BTreeSet::new()),
+            other => other.map_err(|error| one_line(&error)),
+        };
+        Self::Asked(archives.iter().map(|name| ((*name).clone(), ask(name))).collect())
     }
 
-    /// Why a snapshot must stay although the hot term lets it go.
+    /// Why a snapshot must stay although the hot term lets it go. Every archive has to have it: one that was away for longer
+    /// than the hot term gets what it missed from the hot store, and from nowhere else.
     fn objection(&self, id: SnapshotId, retain_until: Option<Timestamp>, now: Timestamp) -> Option<String> {
         match self {
-            Self::Listed(ids) if !ids.contains(&id) => Some("no archive has it whole (`havun-backup health` says why)".to_owned()),
-            Self::Unknown(why) => Some(format!("no archive can be asked: {why}")),
+            Self::Asked(archives) => archives.iter().find_map(|(name, held)| match held {
+                Ok(ids) if ids.contains(&id) => None,
+                Ok(_) => Some(format!("archive `{name}` does not have it whole (`havun-backup health` says why)")),
+                Err(why) => Some(format!("archive `{name}` cannot be asked whether it has it: {why}")),
+            }),
             Self::None { statutory: true } if retain_until.is_none_or(|until| until >= now) => {
                 Some("the only copy, and the law wants it kept (the project has no archive)".to_owned())
             }
-            Self::Listed(_) | Self::None { .. } => None,
+            Self::None { .. } => None,
         }
     }
 }
@@ -355,12 +353,15 @@ mod tests {
     }
 
     #[test]
-    fn what_no_archive_has_stays() {
+    fn what_an_archive_lacks_stays() {
         let now = Timestamp::UNIX_EPOCH;
-        let archived = Archived::Listed(BTreeSet::from([id(1)]));
+        let name = |name: &str| StoreName::new(name.to_owned()).unwrap();
+        let has = |ids: &[u8]| Ok(ids.iter().map(|n| id(*n)).collect());
+        let archived = Archived::Asked(vec![(name("near"), has(&[1, 2])), (name("far"), has(&[1]))]);
         assert!(archived.objection(id(1), None, now).is_none());
-        assert!(archived.objection(id(2), None, now).is_some());
-        assert!(Archived::Unknown("down".into()).objection(id(1), None, now).is_some());
+        assert!(archived.objection(id(2), None, now).unwrap().starts_with("archive `far` does not have it whole"));
+        let away = Archived::Asked(vec![(name("near"), has(&[1])), (name("far"), Err("it is away".to_owned()))]);
+        assert!(away.objection(id(1), None, now).unwrap().contains("`far` cannot be asked whether it has it: it is away"));
     }
 
     #[test]
