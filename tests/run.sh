@@ -43,6 +43,7 @@ LIST
   compgen -G '/usr/lib/postgresql/*/bin/postgres' > /dev/null || missing+=(postgresql)
   [ -e /usr/lib/proftpd/mod_sftp.so ] || missing+=(proftpd-mod-crypto)
   python3 -c 'import cryptography' 2> /dev/null || missing+=(python3-cryptography)
+  /usr/bin/python3 -c 'import aiosmtpd' 2> /dev/null || missing+=(python3-aiosmtpd)
   python3 -c 'import ensurepip' 2> /dev/null || missing+=(python3-venv)
   [ ${#missing[@]} -eq 0 ] && return
   echo "Installing from Debian's packages: ${missing[*]}"

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test kit fails loudly")]
 
+mod http_receiver;
 mod mariadb;
 mod postgresql;
 mod program;
@@ -10,8 +11,10 @@ mod relay;
 mod s3_fake;
 mod s3_http;
 mod s3_server;
+mod smtp;
 mod sshd;
 
+pub use http_receiver::{HttpReceiver, Received};
 pub use mariadb::MariaDb;
 pub use postgresql::PostgreSql;
 pub use program::{Called, Machine, copy_tree, program, tree_difference};
@@ -19,4 +22,5 @@ pub use redis::RedisServer;
 pub use relay::Relay;
 pub use s3_fake::{FakeRules, FakeS3};
 pub use s3_server::S3Server;
+pub use smtp::{Mail, SmtpBehaviour, SmtpSecurity, SmtpServer};
 pub use sshd::{CREATE_AND_READ, Sshd};

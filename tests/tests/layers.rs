@@ -32,7 +32,10 @@ fn dependencies_run_one_way() {
         ("havun-notify", &["havun-model"]),
         ("havun-plugin-runtime", &["havun-model"]),
         ("havun-operations", &["havun-model", "havun-vault", "havun-stores", "havun-notify", "havun-plugin-runtime", "havun-dotenv"]),
-        ("havun-backup", &["havun-model", "havun-vault", "havun-stores", "havun-notify", "havun-plugin-runtime", "havun-operations", "havun-dotenv"]),
+        (
+            "havun-backup",
+            &["havun-model", "havun-vault", "havun-stores", "havun-notify", "havun-plugin-runtime", "havun-operations", "havun-dotenv"],
+        ),
     ]);
     let found = dependencies();
     for (member, may) in &allowed {
