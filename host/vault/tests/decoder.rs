@@ -54,6 +54,53 @@ fn it_restores_what_was_backed_up() {
     }
 }
 
+/// `tests/decoder/havun_restore.sh`: no Python, no library, only what every Linux machine has or can install.
+fn restore_by_shell(golden: &Golden, arguments: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/decoder/havun_restore.sh");
+    let mut command = Command::new("bash");
+    if let Some(identity) = golden.identity_file() {
+        command.env("IDENTITY", identity);
+    }
+    command.arg(script).arg(golden.folder()).args(arguments).output().expect("`bash` is needed")
+}
+
+#[test]
+fn a_shell_with_openssl_restores_what_was_backed_up() {
+    for name in VAULTS {
+        let golden = Golden::copy(name);
+        let listed = restore_by_shell(&golden, &[]);
+        assert!(listed.status.success(), "{}", text(&listed.stderr));
+        let first = text(&listed.stdout).lines().next().unwrap()[..12].to_owned();
+        for (number, id) in [(1, first.as_str()), (2, "")] {
+            let target = tempfile::tempdir().unwrap();
+            let restored = restore_by_shell(&golden, &[target.path().to_str().unwrap(), id]);
+            assert!(restored.status.success(), "{}", text(&restored.stderr));
+            listing::assert_same(&listing::scan(target.path(), ""), &golden::expected(number), tree::is_privileged());
+        }
+    }
+}
+
+#[test]
+fn a_shell_with_openssl_says_what_is_damaged() {
+    let golden = Golden::copy(VAULTS[0]);
+    let store = golden.store();
+    let packs = store.list("epochs").unwrap().into_iter().filter(|object| object.name.as_str().contains("/packs/"));
+    for pack in packs {
+        let path = golden.folder().join(pack.name.as_str());
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+    }
+    let target = tempfile::tempdir().unwrap();
+    for arguments in [&[][..], &[target.path().to_str().unwrap()]] {
+        let ended = restore_by_shell(&golden, arguments);
+        assert_eq!(ended.status.code(), Some(5), "{}", text(&ended.stderr));
+        assert!(text(&ended.stderr).contains("is not what its name says"), "{}", text(&ended.stderr));
+    }
+}
+
 /// Not only what an earlier version wrote: runs, a clean-up that marks and one that deletes, a new epoch.
 #[test]
 fn it_reads_what_this_version_writes() {
@@ -171,7 +218,7 @@ fn it_restores_what_is_whole_beside_a_pack_that_is_gone() {
 fn the_commands_of_the_format_page_check_a_vault() {
     const CHECK: &str = r"sha256sum -c --quiet vault.sha256 &&
         { [ ! -d keys ] || (cd keys && sha256sum -c --quiet *.sha256); } &&
-        find epochs -type f | sed -E 's|^(.*/)([^/]*)$|\2 \1\2|; s|^[^ ]*-||' | sed 's/ /  /' | sha256sum -c --quiet";
+        find epochs -type f -not -name '*.par2' | sed -E 's|^(.*/)([^/]*)$|\2 \1\2|; s|^[^ ]*-||' | sed 's/ /  /' | sha256sum -c --quiet";
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/FORMAT.md")).unwrap();
     assert!(page.contains(CHECK.lines().last().unwrap().trim()), "the page has the same command");
     for name in VAULTS {
