@@ -4,15 +4,17 @@
 //! time; it neither waits nor tries again, and keeps nothing: the queue above does. What a channel says of a failure
 //! never holds a secret, a webhook's address being one.
 //!
-//! Read `message` and `visible` (what is told), `templates` (in which words), `error`, then the channels: `email`, `http`
+//! Read `message` and `visible` (what is told), `templates` and `language` (in which words), `document` (reports), `error`, then the channels: `email`, `http`
 //! with `slack`, `discord` and `webhook` over it, `command`.
 #![forbid(unsafe_code)]
 
 mod command;
 mod discord;
+pub mod document;
 mod email;
 mod error;
 mod http;
+pub mod language;
 mod message;
 mod slack;
 mod templates;
@@ -24,9 +26,10 @@ pub use command::{CommandChannel, CommandSettings};
 pub use discord::DiscordChannel;
 pub use email::{EmailChannel, EmailSettings};
 pub use error::SendError;
+pub use language::Language;
 pub use message::{Event, Field, Message, SCHEMA_VERSION, Severity};
 pub use slack::SlackChannel;
-pub use templates::{Language, Rendered, TemplateError, Templates};
+pub use templates::{Rendered, TemplateError, Templates};
 pub use visible::{visible, visible_line};
 pub use webhook::{WebhookAuthentication, WebhookChannel};
 

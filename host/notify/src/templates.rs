@@ -5,6 +5,7 @@
 //! never an empty place: then the built-in words are used, and the error is told. Templates see values only, neither
 //! files nor the network.
 
+use crate::language::Language;
 use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 use std::{
@@ -16,27 +17,6 @@ use std::{
 const LONGEST: u64 = 256 * 1024;
 /// What an operator's template is named after the message.
 const ENDINGS: [&str; 3] = ["subject", "txt", "html"];
-
-/// In which language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Language {
-    /// `en`.
-    #[default]
-    English,
-    /// `nl`.
-    Dutch,
-}
-
-impl Language {
-    /// As in the configuration.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::English => "en",
-            Self::Dutch => "nl",
-        }
-    }
-}
 
 macro_rules! built_in {
     ($language:literal: $($name:literal),*) => {

@@ -21,6 +21,7 @@ pub mod export;
 pub mod git;
 pub mod health;
 pub mod holds;
+pub mod incidents;
 pub mod init;
 pub mod list;
 pub mod logs;

@@ -10,6 +10,7 @@ use super::{
     },
 };
 use havun_model::{ProjectName, StoreName, retention::Term};
+use havun_notify::Language;
 use jiff::tz::TimeZone;
 use std::{
     collections::BTreeMap,
@@ -184,6 +185,7 @@ fn store(name: &str, at: usize, section: &Section<'_>, checker: &mut Checker<'_>
         bandwidth: section.str("bandwidth").and_then(|text| text.parse().ok()),
         par2: section.value("par2").and_then(whole).and_then(|percent| u8::try_from(percent).ok()),
         scrub: section.term("scrub").or_else(|| SCRUB.parse().ok())?,
+        cost: section.str("cost_per_tb_month").and_then(|text| text.parse().ok()),
     })
 }
 
@@ -273,7 +275,8 @@ fn notify(section: &Section<'_>) -> Notify {
         password: email.secret("password"),
         to: email.texts("to"),
     });
-    Notify { email, slack: slack.secret("webhook").map(|webhook| Slack { webhook }) }
+    let language = section.str("language").and_then(Language::of).unwrap_or_default();
+    Notify { language, email, slack: slack.secret("webhook").map(|webhook| Slack { webhook }) }
 }
 
 fn drill(section: &Section<'_>, checker: &mut Checker<'_>) -> Drill {

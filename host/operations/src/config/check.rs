@@ -1,7 +1,7 @@
 //! A document against its shape: every error of the file in one pass, each with line and column.
 
 use super::{
-    DrillChoice, Objective, Rate,
+    DrillChoice, Objective, Price, Rate,
     shape::{ENGINES, Key, Kind, Rule, Shape},
 };
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
@@ -208,6 +208,7 @@ impl<'t> Checker<'t> {
             Rule::Digest => text.parse::<Digest>().err().map(|e| e.to_string()),
             Rule::Address => (!is_address(text)).then(|| format!("`{text}` is not a mail address")),
             Rule::Rate => text.parse::<Rate>().err().map(|e| e.to_string()),
+            Rule::Price => text.parse::<Price>().err().map(|e| e.to_string()),
             Rule::User => crate::users::User::named(text).err().map(|e| e.to_string()),
             Rule::Volume => (!is_volume(text)).then(|| format!("`{text}` is not a name that LVM or ZFS would take")),
             Rule::VolumeSize => (!is_volume_size(text)).then(|| format!("`{text}` is not a size: use `5G` or `10%ORIGIN`")),

@@ -66,6 +66,7 @@ fn text(rule: Rule) -> Value {
         Rule::Term => "^[1-9][0-9]{0,3}[dwmy]$",
         Rule::Recipient => "^age1",
         Rule::StoreName => "^[a-z0-9][a-z0-9._-]{0,63}$",
+        Rule::Price => "^[0-9]+([.][0-9]{1,2})? +[A-Z]{3}$",
         Rule::Rate => "^[0-9]+ *([KMG]iB|kB|[MG]B|B)/s$",
         Rule::Digest => "^[0-9a-f]{64}$",
         Rule::Address => "@",

@@ -63,6 +63,8 @@ pub(super) enum Rule {
     HttpUrl,
     /// `20 MiB/s`.
     Rate,
+    /// `3.81 EUR`.
+    Price,
     /// A user of this machine.
     User,
     /// Name of a ZFS dataset, LVM volume group or volume.
@@ -159,6 +161,7 @@ static LOCAL_STORE: Shape = Shape {
         optional("bandwidth", Kind::Checked(Rule::Rate), "Not faster than this, up and down together: `20 MiB/s`, `500 KiB/s`."),
         optional("par2", Kind::Count(1, 100), "Percent of each pack that PAR2 files beside it can mend; none unless said."),
         optional("scrub", Kind::Checked(Rule::Term), "Every stored byte is read once in this time; 90d unless said."),
+        optional("cost_per_tb_month", Kind::Checked(Rule::Price), "What a terabyte costs in a month, for reports: `3.81 EUR`."),
     ],
 };
 
@@ -186,6 +189,7 @@ static SFTP_STORE: Shape = Shape {
         optional("bandwidth", Kind::Checked(Rule::Rate), "Not faster than this, up and down together: `20 MiB/s`, `500 KiB/s`."),
         optional("par2", Kind::Count(1, 100), "Percent of each pack that PAR2 files beside it can mend; none unless said."),
         optional("scrub", Kind::Checked(Rule::Term), "Every stored byte is read once in this time; 90d unless said."),
+        optional("cost_per_tb_month", Kind::Checked(Rule::Price), "What a terabyte costs in a month, for reports: `3.81 EUR`."),
     ],
 };
 
@@ -215,12 +219,17 @@ static S3_STORE: Shape = Shape {
         optional("bandwidth", Kind::Checked(Rule::Rate), "Not faster than this, up and down together: `20 MiB/s`, `500 KiB/s`."),
         optional("par2", Kind::Count(1, 100), "Percent of each pack that PAR2 files beside it can mend; none unless said."),
         optional("scrub", Kind::Checked(Rule::Term), "Every stored byte is read once in this time; 90d unless said."),
+        optional("cost_per_tb_month", Kind::Checked(Rule::Price), "What a terabyte costs in a month, for reports: `3.81 EUR`."),
     ],
 };
 
 static NOTIFY: Shape = Shape {
     doc: "Who is told.",
-    keys: &[optional("email", Kind::Section(&EMAIL), "Mail."), optional("slack", Kind::Section(&SLACK), "Slack.")],
+    keys: &[
+        optional("language", Kind::Word(&["en", "nl"]), "In which mails and reports are written: English unless said."),
+        optional("email", Kind::Section(&EMAIL), "Mail."),
+        optional("slack", Kind::Section(&SLACK), "Slack."),
+    ],
 };
 
 static EMAIL: Shape = Shape {

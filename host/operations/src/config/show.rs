@@ -1,6 +1,7 @@
 //! A configuration as it is understood: defaults filled in, secrets masked.
 
 use super::{Config, DatabaseConfig, LockMode, ProjectConfig, QuiesceConfig, Secret, SnapshotSource, StoreConfig, StoreKind};
+use havun_notify::Language;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -63,6 +64,7 @@ fn store(store: &StoreConfig) -> Value {
     add(&mut shown, "kind", store.kind.word().into());
     add(&mut shown, "bandwidth", json!(store.bandwidth.map(|rate| rate.to_string())));
     add(&mut shown, "par2", json!(store.par2));
+    add(&mut shown, "cost_per_tb_month", json!(store.cost.map(|cost| cost.to_string())));
     add(&mut shown, "scrub", store.scrub.to_string().into());
     clean(shown)
 }
@@ -73,7 +75,9 @@ fn notify(config: &Config) -> Value {
         clean(json!({ "smtp": url(&e.smtp), "user": user, "password": password, "from": e.from, "to": e.to }))
     });
     let slack = config.notify.slack.as_ref().map(|s| json!({ "webhook": secret(&s.webhook) }));
-    clean(json!({ "email": email, "slack": slack }))
+    // Where nothing is said of messages, nothing is shown of them.
+    let said = email.is_some() || slack.is_some() || config.notify.language != Language::default();
+    clean(json!({ "language": said.then(|| config.notify.language.word()), "email": email, "slack": slack }))
 }
 
 fn drill(config: &Config) -> Value {

@@ -1,6 +1,7 @@
 //! Golden error texts, defaults, secrets and the schema.
 
 use super::*;
+use havun_notify::Language;
 use std::path::Path;
 
 const DESIGN: &str = include_str!("../../tests/data/design.toml");
@@ -254,6 +255,18 @@ fn a_store_over_the_network_has_defaults_and_can_be_tuned() {
     );
     let shown = show(&parse(&text).unwrap(), None);
     assert_eq!(show(&parse(&shown.to_toml()).unwrap(), None).json, shown.json);
+}
+
+#[test]
+fn what_storage_costs_and_the_language_of_messages_are_optional() {
+    let store = only_store(&format!("{SFTP}agent=true\ncost_per_tb_month='3.81 EUR'\n[notify]\nlanguage='nl'\n"));
+    assert_eq!(store.cost.unwrap().to_string(), "3.81 EUR");
+    let config = parse(&format!("{SFTP}agent=true\ncost_per_tb_month='3.81 EUR'\n[notify]\nlanguage='nl'\n")).unwrap();
+    assert_eq!(config.notify.language, Language::Dutch);
+    let shown = show(&config, None);
+    assert_eq!(show(&parse(&shown.to_toml()).unwrap(), None).json, shown.json);
+    let wrong = problems(&format!("{SFTP}agent=true\ncost_per_tb_month='cheap'\n[notify]\nlanguage='de'\n"));
+    assert!(wrong.iter().any(|p| p.contains("as in `3.81 EUR`")) && wrong.iter().any(|p| p.contains("`en` or `nl`")), "{wrong:?}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The configuration as values: checked, with defaults filled in and paths made absolute.
 
-use super::{Objective, Rate, Secret};
+use super::{Objective, Price, Rate, Secret};
 use crate::schedule::Schedule;
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
+use havun_notify::Language;
 use jiff::tz::TimeZone;
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -98,6 +99,8 @@ pub struct StoreConfig {
     pub par2: Option<u8>,
     /// Every stored byte is read once in this time.
     pub scrub: Term,
+    /// What a terabyte costs in a month, for reports.
+    pub cost: Option<Price>,
 }
 
 /// Where a store is.
@@ -240,6 +243,8 @@ impl LockMode {
 /// `[notify]`.
 #[derive(Debug, Clone, Default)]
 pub struct Notify {
+    /// In which mails and reports are written.
+    pub language: Language,
     /// `[notify.email]`.
     pub email: Option<Email>,
     /// `[notify.slack]`.
