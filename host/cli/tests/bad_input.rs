@@ -210,7 +210,10 @@ fn unknown_names_list_the_nearest() {
 #[test]
 fn an_audit_database_that_cannot_be_used_is_told() {
     let machine = Machine::prepared();
-    machine.configure(&format!("{}[audit]\nurl = \"postgres://u@127.0.0.1/audit\"\n", machine.usual()));
+    machine.configure(&format!("{}[audit]\nurl = \"postgres://u@127.0.0.1/audit?sslmodes=require\"\n", machine.usual()));
     let called = refused(&machine, &["-q", "run"], 78);
-    assert!(called.stderr.contains("postgres"), "{called:?}");
+    assert!(called.stderr.contains("`sslmodes`") && called.stderr.contains("[audit]"), "{called:?}");
+    machine.configure(&format!("{}[audit]\nurl = \"postgres://u:hunter2@127.0.0.1:1/audit\"\n", machine.usual()));
+    let called = refused(&machine, &["-q", "run"], 10);
+    assert!(called.stderr.contains("127.0.0.1:1 does not answer") && !called.stderr.contains("hunter2"), "{called:?}");
 }

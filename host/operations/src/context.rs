@@ -4,7 +4,7 @@
 //! where they are broken. The clock and the sleeper are arguments; nothing below asks the system for the time.
 
 use crate::{
-    audit::{Alert, AuditLog, LogStart},
+    audit::{Access, Alert, AuditLog, LogStart},
     config::{Config, Secret, StoreConfig, StoreKind},
     error::OperationError,
     remote::Remotes,
@@ -168,7 +168,8 @@ impl Context {
             return Ok(Arc::clone(audit));
         }
         let url = self.config.audit.url.resolve().map_err(|e| OperationError::Audit(Box::new(e)))?;
-        let audit = AuditLog::open(&url, &self.config.host.name).map_err(|e| OperationError::Audit(Box::new(e)))?;
+        let access = Access { sleeper: Arc::clone(&self.sleeper), ..Access::new(&url, &self.config.host.name) };
+        let audit = AuditLog::open_with(&access).map_err(|e| OperationError::Audit(Box::new(e)))?;
         Ok(Arc::clone(slot.insert(Arc::new(audit))))
     }
 

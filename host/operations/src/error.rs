@@ -3,7 +3,7 @@
 //! Owns the mapping from every lower error to the documented exit statuses. Text of the lower errors is chained
 //! by `source`, never repeated.
 
-use crate::report::Failure;
+use crate::{audit::AuditError, report::Failure};
 use havun_model::{ItemName, NameError, ProjectName, StoreName, StrategyError};
 use std::{io, path::PathBuf};
 
@@ -23,7 +23,7 @@ pub mod exit {
     pub const INTEGRITY: u8 = 5;
     /// A drill did not pass.
     pub const DRILL: u8 = 6;
-    /// A store cannot be reached.
+    /// A store, or the server of the audit database, cannot be reached.
     pub const UNREACHABLE: u8 = 10;
     /// Another run holds the vault.
     pub const LOCKED: u8 = 11;
@@ -437,6 +437,7 @@ impl OperationError {
             Self::NoKey { .. } => exit::WRONG_KEY,
             Self::VaultAway { .. } => exit::UNREACHABLE,
             Self::Audit(source) if is_setting(&**source) => exit::CONFIG,
+            Self::Audit(source) if is_away(&**source) => exit::UNREACHABLE,
             Self::Interrupted => exit::INTERRUPTED,
             _ => exit::FAILED,
         }
@@ -489,6 +490,7 @@ impl OperationError {
             Self::Store { source, .. } => crate::project::store_hint(source)?,
             Self::Vault { source, .. } => crate::project::vault_hint(source)?,
             Self::Audit(source) if is_setting(&**source) => "correct `url` in [audit]; without it no run can be recorded".to_owned(),
+            Self::Audit(source) => audit_hint(&**source)?,
             Self::DatabaseTest { project, .. } => {
                 format!(
                     "start the server, or correct the connection: [projects.{project}.databases.NAME] overrides what the strategy found"
@@ -516,7 +518,30 @@ impl OperationError {
 
 /// Whether the audit database fails by what the configuration says of it.
 fn is_setting(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    error.is::<crate::config::SecretError>() || matches!(error.downcast_ref(), Some(crate::audit::AuditError::Url { .. }))
+    error.is::<crate::config::SecretError>() || matches!(error.downcast_ref(), Some(AuditError::Url { .. }))
+}
+
+/// Whether the audit database is away, as a store may be.
+fn is_away(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref().is_some_and(AuditError::is_gone)
+}
+
+fn audit_hint(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<String> {
+    Some(match error.downcast_ref()? {
+        AuditError::Gone { .. } => {
+            "start its server, or correct `url` in [audit]; nothing is backed up before it can be recorded".to_owned()
+        }
+        AuditError::Migrating => {
+            "try again; where nobody is at it, end the connection of `havun-backup` that waits in the server".to_owned()
+        }
+        AuditError::Migrate(_) => {
+            "bring this program to the version of the other hosts that share it; see docs/operations/audit-database.md".to_owned()
+        }
+        AuditError::Database { what: "open", .. } => {
+            "check the login at `url` in [audit], and what it may do: docs/operations/audit-database.md".to_owned()
+        }
+        _ => return None,
+    })
 }
 
 /// The chain of causes below `error`, outermost first.

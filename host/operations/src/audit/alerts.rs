@@ -3,10 +3,9 @@
 //! There is one open alert at most for each host, project, store and kind: raising it again counts it. Whoever sends
 //! messages reads them here; nothing is lost when a message is.
 
-use super::{AuditError, AuditLog, failed, new_id, time_text};
+use super::{Arg, AuditError, AuditLog, Row, args, new_id};
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::{Row as _, sqlite::SqliteRow};
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,24 +72,26 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError::Database`].
     pub fn raise(&self, alert: &Alert<'_>, now: Timestamp) -> Result<(), AuditError> {
-        let bind = |statement: &'static str| {
-            sqlx::query(statement)
-                .bind(alert.message.clone())
-                .bind(alert.hint.clone())
-                .bind(i64::from(alert.exit_status))
-                .bind(alert.run_id.to_owned())
-                .bind(time_text(now))
-                .bind(self.host.clone())
-                .bind(alert.project.to_owned())
-                .bind(alert.store.to_owned())
-                .bind(alert.kind.to_owned())
-        };
-        let counted = self.with(|runtime, connection| runtime.block_on(bind(AGAIN).execute(connection))).map_err(failed("write"))?;
-        if counted.rows_affected() == 0 {
-            let statement = bind(INSERT).bind(new_id(now)?).bind(time_text(now));
-            self.with(|runtime, connection| runtime.block_on(statement.execute(connection))).map_err(failed("write"))?;
+        let values = [
+            Arg::from(&alert.message),
+            Arg::from(&alert.hint),
+            Arg::from(u32::from(alert.exit_status)),
+            Arg::from(alert.run_id),
+            Arg::from(now),
+            Arg::from(&self.host),
+            Arg::from(alert.project),
+            Arg::from(alert.store),
+            Arg::from(alert.kind),
+        ];
+        if self.execute(AGAIN, &values)? > 0 {
+            return Ok(());
         }
-        Ok(())
+        let values: Vec<Arg> = values.into_iter().chain([Arg::from(new_id(now)?), Arg::from(now)]).collect();
+        match self.execute(INSERT, &values) {
+            // Its key is random: the one that is there was sent over a connection that died before it answered.
+            Err(error) if error.is_duplicate() => Ok(()),
+            written => written.map(drop),
+        }
     }
 
     /// Closes an alert: what it was about is right again. Whether one was open.
@@ -98,9 +99,7 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError::Database`].
     pub fn resolve(&self, project: &str, store: &str, kind: &str, now: Timestamp) -> Result<bool, AuditError> {
-        let statement = sqlx::query(RESOLVE).bind(time_text(now)).bind(&self.host).bind(project).bind(store).bind(kind);
-        let done = self.with(|runtime, connection| runtime.block_on(statement.execute(connection))).map_err(failed("write"))?;
-        Ok(done.rows_affected() > 0)
+        Ok(self.execute(RESOLVE, args![now, &self.host, project, store, kind])? > 0)
     }
 
     /// The newest alerts of this host; with `open`, only those that are not resolved.
@@ -108,54 +107,24 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError::Database`].
     pub fn alerts(&self, open: bool, limit: u32) -> Result<Vec<AlertRow>, AuditError> {
-        let statement = sqlx::query(if open { LIST_OPEN } else { LIST }).bind(&self.host).bind(i64::from(limit));
-        let rows = self.with(|runtime, connection| runtime.block_on(statement.fetch_all(connection))).map_err(failed("read"))?;
-        rows.iter().map(read_row).collect::<Result<_, _>>().map_err(failed("read"))
+        let rows = self.fetch(if open { LIST_OPEN } else { LIST }, args![&self.host, limit])?;
+        rows.iter().map(read_row).collect()
     }
 }
 
-fn read_row(row: &SqliteRow) -> Result<AlertRow, sqlx::Error> {
+fn read_row(row: &Row) -> Result<AlertRow, AuditError> {
     Ok(AlertRow {
-        id: row.try_get("id")?,
-        project: row.try_get("project")?,
-        store: row.try_get("store")?,
-        kind: row.try_get("kind")?,
-        message: row.try_get("message")?,
-        hint: row.try_get("hint")?,
-        exit_status: row.try_get("exit_status")?,
-        run_id: row.try_get("run_id")?,
-        raised_at: row.try_get("raised_at")?,
-        last_seen: row.try_get("last_seen")?,
-        times: row.try_get("times")?,
-        resolved_at: row.try_get("resolved_at")?,
+        id: row.text("id")?,
+        project: row.text("project")?,
+        store: row.text("store")?,
+        kind: row.text("kind")?,
+        message: row.text("message")?,
+        hint: row.text("hint")?,
+        exit_status: row.int("exit_status")?,
+        run_id: row.text("run_id")?,
+        raised_at: row.text("raised_at")?,
+        last_seen: row.text("last_seen")?,
+        times: row.int("times")?,
+        resolved_at: row.opt_text("resolved_at")?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn alert(store: &'static str, message: &str) -> Alert<'static> {
-        let (message, hint) = (message.to_owned(), "do this".to_owned());
-        Alert { project: "shop", store, kind: "replication", message, hint, exit_status: 10, run_id: "r" }
-    }
-
-    #[test]
-    fn an_open_alert_is_counted_and_a_resolved_one_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("audit.db").display());
-        let log = AuditLog::open(&url, "here").unwrap();
-        let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
-        log.raise(&alert("a", "away"), at(0)).unwrap();
-        log.raise(&alert("a", "still away"), at(1)).unwrap();
-        log.raise(&alert("b", "full"), at(2)).unwrap();
-        let open = log.alerts(true, 10).unwrap();
-        let told: Vec<_> = open.iter().map(|row| (row.store.as_str(), row.message.as_str(), row.times)).collect();
-        assert_eq!(told, [("b", "full", 1), ("a", "still away", 2)]);
-        assert!(log.resolve("shop", "a", "replication", at(3)).unwrap());
-        assert!(!log.resolve("shop", "a", "replication", at(4)).unwrap());
-        log.raise(&alert("a", "away again"), at(5)).unwrap();
-        assert_eq!(log.alerts(true, 10).unwrap().len(), 2);
-        assert_eq!(log.alerts(false, 10).unwrap().len(), 3, "history stays");
-    }
 }

@@ -7,21 +7,29 @@
 //!
 //! Calls block for a few milliseconds. The database runs on a small runtime of its own.
 
+mod address;
 mod alerts;
+mod connection;
+mod database;
 mod erasures;
+mod error;
 mod migrations;
 pub(crate) mod process_key;
 mod queue;
 mod statements;
+mod values;
 
 pub use alerts::{Alert, AlertRow};
+pub(crate) use database::Transaction;
+pub use error::AuditError;
 pub use queue::QueueRow;
+pub(crate) use values::{Arg, Row, args, parsed};
 
+use address::Address;
+use database::{Database, Sleeper};
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
-use std::{path::PathBuf, sync::Mutex, sync::PoisonError};
-use tokio::runtime::Runtime;
+use std::sync::Arc;
 
 /// Which table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -156,58 +164,79 @@ pub struct LogRow {
     pub program: String,
 }
 
-/// Why the audit database cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// The URL is none that this build knows.
-    #[error("the audit URL {why}")]
-    Url {
-        /// What is wrong; never the URL, which may hold a password.
-        why: String,
-    },
-    /// The file or its folder cannot be made.
-    #[error("cannot make the audit database {}", path.display())]
-    Create {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The tables are of a newer version of this program, or cannot be made.
-    #[error("cannot bring the tables of the audit database up to date")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
-    /// The database says no.
-    #[error("cannot {what} the audit database")]
-    Database {
-        /// "open", "write", "read".
-        what: &'static str,
-        /// Why.
-        source: sqlx::Error,
-    },
-    /// No runtime for it.
-    #[error("cannot start the audit database's runtime")]
-    Runtime(#[source] std::io::Error),
-}
-
 /// The audit database, open. Shared between threads by reference.
 pub struct AuditLog {
-    runtime: Runtime,
-    connection: Mutex<SqliteConnection>,
+    database: Database,
     host: String,
 }
 
+/// Which audit database, and for whom.
+#[derive(Clone)]
+pub struct Access<'a> {
+    /// `sqlite:///absolute/path`, `mysql://…`, `mariadb://…`, `postgres://…` or `postgresql://…`.
+    pub url: &'a str,
+    /// Password of a server, where the URL has none.
+    pub password: Option<&'a str>,
+    /// `[host] name`: whose rows are written. Each host that shares a database needs a name of its own.
+    pub host: &'a str,
+    /// Waits before a server is asked again.
+    pub sleeper: Sleeper,
+}
+
+impl<'a> Access<'a> {
+    /// With the system's sleeper and the URL's password.
+    pub fn new(url: &'a str, host: &'a str) -> Self {
+        Self { url, password: None, host, sleeper: Arc::new(std::thread::sleep) }
+    }
+}
+
 impl AuditLog {
-    /// Opens the database at `url` (`sqlite:///absolute/path`), makes it and its tables where they are missing, and
-    /// marks rows of this `host` whose process has died as `interrupted`.
+    /// As [`Self::open_with`], with nothing but a URL and a host.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open(url: &str, host: &str) -> Result<Self, AuditError> {
+        Self::open_with(&Access::new(url, host))
+    }
+
+    /// Opens the database, makes its tables (and a file) where they are missing, and marks rows of this host whose
+    /// process has died as `interrupted`.
     ///
     /// # Errors
     /// When it cannot be opened, or was made by a newer version of this program.
-    pub fn open(url: &str, host: &str) -> Result<Self, AuditError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AuditError::Runtime)?;
-        let connection = runtime.block_on(migrations::open(url))?;
-        let log = Self { runtime, connection: Mutex::new(connection), host: host.to_owned() };
+    pub fn open_with(access: &Access<'_>) -> Result<Self, AuditError> {
+        let address = Address::parse(access.url, access.password)?;
+        let database = Database::open(address, Arc::clone(&access.sleeper))?;
+        let log = Self { database, host: access.host.to_owned() };
         log.mark_interrupted()?;
         Ok(log)
+    }
+
+    /// Carries out one statement: `?` stands for values everywhere, so that the same text serves every server. How many
+    /// rows it found. A statement may be sent twice when a connection dies: it must bear that.
+    ///
+    /// # Errors
+    /// [`AuditError::Gone`] when the server is away, [`AuditError::Database`] when it says no.
+    pub(crate) fn execute(&self, sql: &'static str, args: &[Arg]) -> Result<u64, AuditError> {
+        self.database.execute(sql, args)
+    }
+
+    /// The rows of one query.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub(crate) fn fetch(&self, sql: &'static str, args: &[Arg]) -> Result<Vec<Row>, AuditError> {
+        self.database.fetch(sql, args)
+    }
+
+    /// Carries out all of `work` or nothing of it. It may be begun anew, so it must change nothing else; and it must not
+    /// use the log but by what it is given. What it has read may have changed by the time that it writes, unless the
+    /// `WHERE` of the write says otherwise.
+    ///
+    /// # Errors
+    /// Those of `work`, and of [`Self::execute`].
+    pub(crate) fn transaction<T>(&self, work: impl FnMut(&mut Transaction<'_>) -> Result<T, AuditError>) -> Result<T, AuditError> {
+        self.database.transaction(work)
     }
 
     /// Writes the row of a run that begins.
@@ -239,148 +268,148 @@ impl AuditLog {
     /// # Errors
     /// As [`Self::begin_backup`].
     pub fn add_whole(&self, rows: &[(LogStart, LogEnd)]) -> Result<(), AuditError> {
-        self.plain("BEGIN IMMEDIATE")?;
-        let written = rows.iter().try_for_each(|(start, end)| self.begin_backup(start).and_then(|row| self.end(row, end)));
-        match written {
-            Ok(()) => self.plain("COMMIT"),
-            Err(error) => {
-                let _ = self.plain("ROLLBACK");
-                Err(error)
+        self.transaction(|transaction| {
+            for (start, end) in rows {
+                let id = LogId::new(LogKind::Backup, start)?;
+                transaction.execute(statements::insert(id.kind), &begun(&id, start))?;
+                transaction.execute(statements::complete(id.kind), &ended(&id, end))?;
             }
-        }
-    }
-
-    fn plain(&self, statement: &'static str) -> Result<(), AuditError> {
-        let statement = sqlx::query(statement);
-        self.with(|runtime, connection| runtime.block_on(statement.execute(connection))).map(drop).map_err(failed("write"))
+            Ok(())
+        })
     }
 
     /// Completes a row. A second completion changes nothing.
     ///
     /// # Errors
-    /// [`AuditError::Database`].
+    /// As [`Self::execute`].
     pub fn end(&self, id: LogId, end: &LogEnd) -> Result<(), AuditError> {
-        let duration = end.ended_at.as_microsecond().saturating_sub(id.started_at.as_microsecond()) / 1000;
-        let statement = sqlx::query(statements::complete(id.kind))
-            .bind(&end.status)
-            .bind(time_text(end.ended_at))
-            .bind(duration)
-            .bind(&end.snapshot)
-            .bind(signed(end.files))
-            .bind(signed(end.bytes))
-            .bind(signed(end.bytes_added))
-            .bind(signed(end.problems))
-            .bind(&end.message)
-            .bind(end.details.to_string())
-            .bind(id.id);
-        self.with(|runtime, connection| runtime.block_on(statement.execute(connection))).map_err(failed("write"))?;
-        Ok(())
+        self.execute(statements::complete(id.kind), &ended(&id, end)).map(drop)
     }
 
     /// The newest rows of one project or of all, newest first.
     ///
     /// # Errors
-    /// [`AuditError::Database`].
+    /// As [`Self::execute`].
     pub fn logs(&self, project: Option<&str>, limit: u32) -> Result<Vec<LogRow>, AuditError> {
-        let statement = match project {
-            None => sqlx::query(statements::LIST_ALL),
-            Some(project) => sqlx::query(statements::LIST_PROJECT).bind(project).bind(project).bind(project),
+        let rows = match project {
+            None => self.fetch(statements::LIST_ALL, args![limit]),
+            Some(project) => self.fetch(statements::LIST_PROJECT, args![project, project, project, limit]),
         };
-        let statement = statement.bind(i64::from(limit));
-        let rows = self.with(|runtime, connection| runtime.block_on(statement.fetch_all(connection))).map_err(failed("read"))?;
-        rows.iter().map(read_row).collect::<Result<_, _>>().map_err(failed("read"))
+        rows?.iter().map(read_row).collect()
     }
 
     /// The newest rows of `test_logs` of this host about one project and one action, newest first.
     ///
     /// # Errors
-    /// [`AuditError::Database`].
+    /// As [`Self::execute`].
     pub fn tests(&self, project: &str, action: &str, limit: u32) -> Result<Vec<LogRow>, AuditError> {
-        let statement = sqlx::query(statements::LIST_TESTS).bind(project).bind(&self.host).bind(action).bind(i64::from(limit));
-        let rows = self.with(|runtime, connection| runtime.block_on(statement.fetch_all(connection))).map_err(failed("read"))?;
-        rows.iter().map(read_row).collect::<Result<_, _>>().map_err(failed("read"))
+        let rows = self.fetch(statements::LIST_TESTS, args![project, &self.host, action, limit])?;
+        rows.iter().map(read_row).collect()
     }
 
     /// How many runs have tested a project on this host with one action, but for those of the target `without`.
     ///
     /// # Errors
-    /// [`AuditError::Database`].
+    /// As [`Self::execute`].
     pub fn count_tests(&self, project: &str, action: &str, without: &str) -> Result<u64, AuditError> {
-        let statement = sqlx::query(statements::COUNT_TESTS).bind(project).bind(&self.host).bind(action).bind(without);
-        let row = self.with(|runtime, connection| runtime.block_on(statement.fetch_one(connection))).map_err(failed("read"))?;
-        let count: i64 = row.try_get(0).map_err(failed("read"))?;
+        let rows = self.fetch(statements::COUNT_TESTS, args![project, &self.host, action, without])?;
+        let count = rows.first().map_or(Ok(0), |row| row.int("counted"))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
     /// When the first run of a project that committed something began, as text.
     ///
     /// # Errors
-    /// [`AuditError::Database`].
+    /// As [`Self::execute`].
     pub fn first_commit(&self, project: &str) -> Result<Option<String>, AuditError> {
-        let statement = sqlx::query(statements::FIRST_COMMIT).bind(project).bind(&self.host);
-        let row = self.with(|runtime, connection| runtime.block_on(statement.fetch_one(connection))).map_err(failed("read"))?;
-        row.try_get(0).map_err(failed("read"))
+        let rows = self.fetch(statements::FIRST_COMMIT, args![project, &self.host])?;
+        rows.first().map_or(Ok(None), |row| row.opt_text("earliest"))
     }
 
     fn begin(&self, kind: LogKind, start: &LogStart) -> Result<LogId, AuditError> {
-        let id = LogId { kind, id: new_id(start.started_at)?, started_at: start.started_at };
-        let statement = sqlx::query(statements::insert(kind))
-            .bind(&id.id)
-            .bind(&start.run_id)
-            .bind(&start.project)
-            .bind(&start.host)
-            .bind(&start.action)
-            .bind(time_text(start.started_at))
-            .bind(&start.snapshot)
-            .bind(serde_json::json!(start.stores).to_string())
-            .bind(&start.target)
-            .bind(&start.strategy)
-            .bind(&start.strategy_digest)
-            .bind(&start.started_by)
-            .bind(&start.user)
-            .bind(&start.program)
-            .bind(i64::from(std::process::id()))
-            .bind(process_key::of(std::process::id()).unwrap_or_default());
-        self.with(|runtime, connection| runtime.block_on(statement.execute(connection))).map_err(failed("write"))?;
-        Ok(id)
+        let id = LogId::new(kind, start)?;
+        match self.execute(statements::insert(kind), &begun(&id, start)) {
+            // Its key is random: the one that is there was sent over a connection that died before it answered.
+            Err(error) if error.is_duplicate() => Ok(id),
+            written => written.map(|_| id),
+        }
     }
 
     fn mark_interrupted(&self) -> Result<(), AuditError> {
         for kind in LogKind::ALL {
-            let statement = sqlx::query(statements::running(kind)).bind(&self.host);
-            let rows = self.with(|runtime, connection| runtime.block_on(statement.fetch_all(connection))).map_err(failed("read"))?;
-            for row in rows {
-                self.mark_if_dead(kind, &row).map_err(failed("write"))?;
+            for row in self.fetch(statements::running(kind), args![&self.host])? {
+                self.mark_if_dead(kind, &row)?;
             }
         }
         Ok(())
     }
 
-    fn mark_if_dead(&self, kind: LogKind, row: &SqliteRow) -> Result<(), sqlx::Error> {
-        let (id, pid, key): (String, i64, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        if u32::try_from(pid).ok().and_then(process_key::of).is_some_and(|now| now == key) {
+    fn mark_if_dead(&self, kind: LogKind, row: &Row) -> Result<(), AuditError> {
+        let (id, pid, key) = (row.text("id")?, row.int("pid")?, row.text("process_key")?);
+        if process_key::is_alive(pid, &key) {
             return Ok(());
         }
         let message = format!("process {pid} ended without completing this row: it was killed, or the machine stopped");
-        let statement = sqlx::query(statements::interrupt(kind)).bind(message).bind(id);
-        self.with(|runtime, connection| runtime.block_on(statement.execute(connection)))?;
-        Ok(())
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&Runtime, &mut SqliteConnection) -> T) -> T {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&self.runtime, &mut connection)
+        self.execute(statements::interrupt(kind), args![message, id]).map(drop)
     }
 
     /// Closes the database in order; dropping it does so too, a little less tidily.
     pub fn close(self) {
-        let connection = self.connection.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.runtime.block_on(connection.close());
+        self.database.close();
     }
 }
 
-fn failed(what: &'static str) -> impl FnOnce(sqlx::Error) -> AuditError {
-    move |source| AuditError::Database { what, source }
+impl LogId {
+    fn new(kind: LogKind, start: &LogStart) -> Result<Self, AuditError> {
+        Ok(Self { kind, id: new_id(start.started_at)?, started_at: start.started_at })
+    }
+}
+
+/// The values of [`statements::insert`].
+fn begun(id: &LogId, start: &LogStart) -> [Arg; 16] {
+    let stores = serde_json::json!(start.stores).to_string();
+    let process = std::process::id();
+    [
+        Arg::from(&id.id),
+        Arg::from(&start.run_id),
+        Arg::from(&start.project),
+        Arg::from(&start.host),
+        Arg::from(&start.action),
+        Arg::from(start.started_at),
+        Arg::from(&start.snapshot),
+        Arg::from(stores),
+        Arg::from(&start.target),
+        Arg::from(clipped(&start.strategy, 128)),
+        Arg::from(&start.strategy_digest),
+        Arg::from(&start.started_by),
+        Arg::from(clipped(&start.user, 128)),
+        Arg::from(&start.program),
+        Arg::from(process),
+        Arg::from(process_key::of(process).unwrap_or_default()),
+    ]
+}
+
+/// The values of [`statements::complete`].
+fn ended(id: &LogId, end: &LogEnd) -> [Arg; 11] {
+    let duration = end.ended_at.as_microsecond().saturating_sub(id.started_at.as_microsecond()) / 1000;
+    [
+        Arg::from(&end.status),
+        Arg::from(end.ended_at),
+        Arg::from(duration),
+        Arg::from(&end.snapshot),
+        Arg::from(end.files),
+        Arg::from(end.bytes),
+        Arg::from(end.bytes_added),
+        Arg::from(end.problems),
+        Arg::from(&end.message),
+        Arg::from(end.details.to_string()),
+        Arg::from(&id.id),
+    ]
+}
+
+/// As much as a column takes: a server refuses more.
+fn clipped(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
 }
 
 fn signed(count: u64) -> i64 {
@@ -398,32 +427,32 @@ fn time_text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
-fn read_row(row: &SqliteRow) -> Result<LogRow, sqlx::Error> {
+fn read_row(row: &Row) -> Result<LogRow, AuditError> {
     Ok(LogRow {
-        kind: row.try_get("kind")?,
-        id: row.try_get("id")?,
-        run_id: row.try_get("run_id")?,
-        project: row.try_get("project")?,
-        host: row.try_get("host")?,
-        action: row.try_get("action")?,
-        status: row.try_get("status")?,
-        started_at: row.try_get("started_at")?,
-        ended_at: row.try_get("ended_at")?,
-        duration_ms: row.try_get("duration_ms")?,
-        snapshot: row.try_get("snapshot")?,
-        stores: serde_json::from_str(row.try_get("stores")?).unwrap_or_default(),
-        target: row.try_get("target")?,
-        strategy: row.try_get("strategy")?,
-        strategy_digest: row.try_get("strategy_digest")?,
-        files: row.try_get("files")?,
-        bytes: row.try_get("bytes")?,
-        bytes_added: row.try_get("bytes_added")?,
-        problems: row.try_get("problems")?,
-        message: row.try_get("message")?,
-        details: serde_json::from_str(row.try_get("details")?).unwrap_or_default(),
-        started_by: row.try_get("started_by")?,
-        user: row.try_get("user_name")?,
-        program: row.try_get("program")?,
+        kind: row.text("kind")?,
+        id: row.text("id")?,
+        run_id: row.text("run_id")?,
+        project: row.text("project")?,
+        host: row.text("host")?,
+        action: row.text("action")?,
+        status: row.text("status")?,
+        started_at: row.text("started_at")?,
+        ended_at: row.opt_text("ended_at")?,
+        duration_ms: row.opt_int("duration_ms")?,
+        snapshot: row.opt_text("snapshot")?,
+        stores: serde_json::from_str(&row.text("stores")?).unwrap_or_default(),
+        target: row.text("target")?,
+        strategy: row.text("strategy")?,
+        strategy_digest: row.text("strategy_digest")?,
+        files: row.int("files")?,
+        bytes: row.int("bytes")?,
+        bytes_added: row.int("bytes_added")?,
+        problems: row.int("problems")?,
+        message: row.text("message")?,
+        details: serde_json::from_str(&row.text("details")?).unwrap_or_default(),
+        started_by: row.text("started_by")?,
+        user: row.text("user_name")?,
+        program: row.text("program")?,
     })
 }
 

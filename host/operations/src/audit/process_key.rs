@@ -11,6 +11,11 @@ pub(crate) fn of(pid: u32) -> Option<String> {
     Some(format!("{}-{started}", boot.trim()))
 }
 
+/// Whether the process that wrote `key` as number `pid` still lives on this machine.
+pub(crate) fn is_alive(pid: i64, key: &str) -> bool {
+    u32::try_from(pid).ok().and_then(of).is_some_and(|now| now == key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::of;

@@ -75,9 +75,9 @@ pub(super) const LIST_TESTS: &str = concat!(
 );
 /// Binds project, host, action and the target that does not count; one row.
 pub(super) const COUNT_TESTS: &str =
-    "SELECT COUNT(DISTINCT run_id) FROM test_logs WHERE project = ? AND host = ? AND action = ? AND target <> ?";
+    "SELECT COUNT(DISTINCT run_id) AS counted FROM test_logs WHERE project = ? AND host = ? AND action = ? AND target <> ?";
 /// Binds project and host; one row, NULL where there was none.
-pub(super) const FIRST_COMMIT: &str = "SELECT MIN(started_at) FROM backup_logs WHERE project = ? AND host = ? AND action = 'run' \
+pub(super) const FIRST_COMMIT: &str = "SELECT MIN(started_at) AS earliest FROM backup_logs WHERE project = ? AND host = ? AND action = 'run' \
                                        AND snapshot IS NOT NULL";
 /// Newest first; binds the limit.
 pub(super) const LIST_ALL: &str = list!("");

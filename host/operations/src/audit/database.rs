@@ -1,0 +1,180 @@
+//! The database behind the log: one connection, opened again when the server went away.
+//!
+//! A statement that meets a dead connection is sent once more over a new one. It may then have been carried out twice, so
+//! every statement is one that can be: it inserts under a key of its own, or says in its `WHERE` what it expects to find.
+//! A transaction is never sent twice by itself: when it meets a dead connection, it fails.
+
+use super::{
+    AuditError,
+    address::Address,
+    connection::{Connection, is_gone},
+    error::failed,
+    migrations,
+    values::{Arg, Row},
+};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::runtime::Runtime;
+
+/// Waits, before a server is asked again.
+pub(super) type Sleeper = std::sync::Arc<dyn Fn(Duration) + Send + Sync>;
+
+/// Between one attempt to reach a server and the next, when nothing has been begun yet.
+const OPENING: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
+/// The same in the middle of work: long enough for a server that is started again.
+const GOING_ON: [Duration; 5] =
+    [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(6)];
+/// How often a transaction is begun that the server undoes because of another one.
+const CONFLICTS: usize = 5;
+
+pub(super) struct Database {
+    runtime: Runtime,
+    address: Address,
+    sleeper: Sleeper,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Database {
+    /// Opens the database and brings its tables up to date.
+    pub(super) fn open(address: Address, sleeper: Sleeper) -> Result<Self, AuditError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AuditError::Runtime)?;
+        if let Address::Sqlite(options) = &address {
+            migrations::make_private(options.get_filename())?;
+        }
+        let database = Self { runtime, address, sleeper, connection: Mutex::new(None) };
+        let mut connection = database.connect(&OPENING)?;
+        database.runtime.block_on(migrations::run(&mut connection))?;
+        *database.slot() = Some(connection);
+        Ok(database)
+    }
+
+    pub(super) fn execute(&self, sql: &'static str, args: &[Arg]) -> Result<u64, AuditError> {
+        self.twice("write", |runtime, connection| runtime.block_on(connection.execute(sql, args)))
+    }
+
+    pub(super) fn fetch(&self, sql: &'static str, args: &[Arg]) -> Result<Vec<Row>, AuditError> {
+        self.twice("read", |runtime, connection| runtime.block_on(connection.fetch(sql, args)))
+    }
+
+    /// Carries out all of `work` or nothing of it; begins anew when the server undid it because of another transaction.
+    pub(super) fn transaction<T>(&self, mut work: impl FnMut(&mut Transaction<'_>) -> Result<T, AuditError>) -> Result<T, AuditError> {
+        let mut attempt = 1;
+        loop {
+            match self.transaction_once(&mut work) {
+                Err(error) if error.is_conflict() && attempt < CONFLICTS => attempt += 1,
+                ended => return ended,
+            }
+        }
+    }
+
+    fn transaction_once<T>(&self, work: &mut impl FnMut(&mut Transaction<'_>) -> Result<T, AuditError>) -> Result<T, AuditError> {
+        let mut slot = self.slot();
+        self.twice_in(&mut slot, "write", |runtime, connection| runtime.block_on(connection.begin()))?;
+        // Outside of the slot meanwhile: after a panic it must not be used again.
+        let Some(mut connection) = slot.take() else { return Err(self.gone(sqlx::Error::PoolClosed)) };
+        let mut transaction = Transaction { database: self, connection: &mut connection };
+        let ended = match work(&mut transaction) {
+            Ok(value) => transaction.plain("COMMIT").map(|()| value),
+            Err(error) => Err(error),
+        };
+        let is_clean = ended.is_ok() || self.runtime.block_on(connection.plain("ROLLBACK")).is_ok();
+        if is_clean {
+            *slot = Some(connection);
+        }
+        ended
+    }
+
+    /// Closes it in order.
+    pub(super) fn close(self) {
+        let connection = self.connection.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = connection {
+            self.runtime.block_on(connection.close());
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn twice<T>(&self, what: &'static str, work: impl Fn(&Runtime, &mut Connection) -> Result<T, sqlx::Error>) -> Result<T, AuditError> {
+        self.twice_in(&mut self.slot(), what, work)
+    }
+
+    /// Over the connection that there is; when that turns out to be dead, once more over a new one.
+    fn twice_in<T>(
+        &self,
+        slot: &mut Option<Connection>,
+        what: &'static str,
+        work: impl Fn(&Runtime, &mut Connection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, AuditError> {
+        if let Some(connection) = slot {
+            match work(&self.runtime, connection) {
+                Err(error) if self.went_away(&error) => *slot = None,
+                ended => return ended.map_err(failed(what)),
+            }
+        }
+        let connection = slot.insert(self.connect(&GOING_ON)?);
+        match work(&self.runtime, connection) {
+            Err(error) if self.went_away(&error) => {
+                *slot = None;
+                Err(self.gone(error))
+            }
+            ended => ended.map_err(failed(what)),
+        }
+    }
+
+    /// A new connection; a server that is away is asked again a few times.
+    fn connect(&self, waits: &[Duration]) -> Result<Connection, AuditError> {
+        let mut waits = waits.iter();
+        loop {
+            let error = match self.runtime.block_on(Connection::open(&self.address)) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => error,
+            };
+            if !self.went_away(&error) {
+                return Err(failed("open")(error));
+            }
+            let Some(wait) = waits.next() else { return Err(self.gone(error)) };
+            (self.sleeper)(*wait);
+        }
+    }
+
+    fn went_away(&self, error: &sqlx::Error) -> bool {
+        !self.address.is_file() && is_gone(error)
+    }
+
+    fn gone(&self, source: sqlx::Error) -> AuditError {
+        AuditError::Gone { server: self.address.server(), source }
+    }
+
+    fn told(&self, what: &'static str, error: sqlx::Error) -> AuditError {
+        if self.went_away(&error) { self.gone(error) } else { failed(what)(error) }
+    }
+}
+
+/// Statements that are carried out together or not at all. The log itself must not be used before it ends.
+pub(crate) struct Transaction<'a> {
+    database: &'a Database,
+    connection: &'a mut Connection,
+}
+
+impl Transaction<'_> {
+    /// As [`super::AuditLog::execute`].
+    pub(crate) fn execute(&mut self, sql: &'static str, args: &[Arg]) -> Result<u64, AuditError> {
+        let done = self.database.runtime.block_on(self.connection.execute(sql, args));
+        done.map_err(|error| self.database.told("write", error))
+    }
+
+    /// As [`super::AuditLog::fetch`].
+    pub(crate) fn fetch(&mut self, sql: &'static str, args: &[Arg]) -> Result<Vec<Row>, AuditError> {
+        let rows = self.database.runtime.block_on(self.connection.fetch(sql, args));
+        rows.map_err(|error| self.database.told("read", error))
+    }
+
+    fn plain(&mut self, sql: &'static str) -> Result<(), AuditError> {
+        let done = self.database.runtime.block_on(self.connection.plain(sql));
+        done.map_err(|error| self.database.told("write", error))
+    }
+}
