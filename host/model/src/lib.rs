@@ -1,8 +1,9 @@
 //! The words that the layers share: ids, names, plans, the snapshot object, retention decisions and the
 //! `Strategy` trait. No I/O, no clock, hardly a dependency.
 //!
-//! Read `ids`, `plan`, `strategy`, `snapshot`, `holds`, `erasures`, `retention`, in that order.
+//! Read `ids`, `plan`, `strategy`, `snapshot`, `holds`, `erasures`, `retention`, `anomalies`, in that order.
 
+pub mod anomalies;
 pub mod erasures;
 pub mod holds;
 mod ids;

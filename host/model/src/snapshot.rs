@@ -81,6 +81,9 @@ pub struct Snapshot {
     /// How databases and files were kept of one moment, where more was done than reading them in this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consistency: Option<ConsistencyRecord>,
+    /// What the run counted, as later runs are compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observation: Option<crate::anomalies::Observation>,
 }
 
 /// How databases and files were kept of one moment.

@@ -4,6 +4,7 @@
 
 mod align;
 mod content;
+mod counts;
 mod delta;
 mod json;
 mod leaves;
@@ -27,10 +28,12 @@ use crate::{
     seal::SealKey,
     sink::{PackSink, SinkParts},
     snapshots::{StoredSnapshot, epoch_of},
+    timing::{Stage, StageTimes, Timings},
 };
 use align::Align;
 use havun_model::{
     BackupPlan, Cancel, ChunkId, ConsistencyRecord, ItemRecord, ManifestRoot, Outcome, PackId, RetentionRecord, Snapshot, SnapshotStrategy,
+    anomalies::Observation,
 };
 use jiff::Timestamp;
 use leaves::{LeafSink, LeafSource, LeafStore};
@@ -91,6 +94,8 @@ pub struct BackupSession<'v> {
     pause: json::Pause,
     project_config: Option<serde_json::Value>,
     consistency: Option<ConsistencyRecord>,
+    observation: Option<Observation>,
+    timings: Arc<Timings>,
     stats: BackupStats,
     started: Instant,
 }
@@ -147,6 +152,8 @@ pub struct BackupStats {
     pub bytes_added: u64,
     /// Chunks that the vault did not have.
     pub chunks_new: u64,
+    /// Their bytes, before compression.
+    pub bytes_new: u64,
     /// Those of them that are stored as deltas of an earlier dump's.
     pub chunks_delta: u64,
     /// Packs written.
@@ -162,6 +169,8 @@ pub struct Committed {
     pub stored: StoredSnapshot,
     /// What the session did.
     pub stats: BackupStats,
+    /// How long its stages were busy.
+    pub times: StageTimes,
 }
 
 impl Vault {
@@ -188,7 +197,9 @@ impl Vault {
             key: key.clone(),
             level: options.level,
             encoders: options.threads.max(1),
+            timings: Arc::default(),
         };
+        let timings = Arc::clone(&parts.timings);
         let leaf_parts = SinkParts { encoders: 1, ..parts.clone() };
         let leaves = LeafStore::shared(PackSink::new(leaf_parts, PackKind::Manifest));
         let source = || LeafSource::new(self, &epoch, Arc::clone(&known));
@@ -223,6 +234,8 @@ impl Vault {
             pause: Arc::new(std::thread::sleep),
             project_config: None,
             consistency: None,
+            observation: None,
+            timings,
             stats: BackupStats::default(),
             started: Instant::now(),
         })
@@ -280,6 +293,16 @@ impl BackupSession<'_> {
         self.consistency = record;
     }
 
+    /// Keeps in the snapshot what the run counted, for a host that has lost its audit database.
+    pub fn remember_observation(&mut self, observation: Observation) {
+        self.observation = Some(observation);
+    }
+
+    /// What the session has done so far.
+    pub fn stats(&self) -> BackupStats {
+        self.stats
+    }
+
     fn file_chunker(&self) -> Chunker {
         Chunker::new(&self.gear, profile(&self.vault.info.chunking.files))
     }
@@ -294,6 +317,7 @@ impl BackupSession<'_> {
             return Ok(());
         }
         self.stats.chunks_new += 1;
+        self.stats.bytes_new += bytes.len() as u64;
         self.data.push(id, bytes)
     }
 
@@ -307,6 +331,7 @@ impl BackupSession<'_> {
         let delta = if bases.is_empty() { None } else { self.deltas.encode(id, bytes, bases)? };
         self.session_chunks.insert(id);
         self.stats.chunks_new += 1;
+        self.stats.bytes_new += bytes.len() as u64;
         match delta {
             Some(frame) => {
                 self.stats.chunks_delta += 1;
@@ -330,6 +355,7 @@ impl BackupSession<'_> {
     /// The store's; [`VaultError::Cancelled`].
     pub fn finish(self, draft: SnapshotDraft) -> Result<Committed, VaultError> {
         self.check_cancelled()?;
+        let began = Instant::now();
         let Self {
             vault,
             options,
@@ -345,6 +371,8 @@ impl BackupSession<'_> {
             state,
             project_config,
             consistency,
+            observation,
+            timings,
             mut stats,
             ..
         } = self;
@@ -372,7 +400,8 @@ impl BackupSession<'_> {
             vault.publish_index(&*lease, &epoch, key.as_deref(), &listed)?;
         }
         let parent = parent.as_ref().map(|p| p.stored.id);
-        let snapshot = Snapshot { project_config, consistency, ..snapshot(vault, &epoch, &options, draft, root, packs, parent) };
+        let snapshot =
+            Snapshot { project_config, consistency, observation, ..snapshot(vault, &epoch, &options, draft, root, packs, parent) };
         lease.check().map_err(|e| at(&*vault.store, e))?;
         let stored = vault.commit_snapshot(&snapshot, key.as_deref())?;
         stats.bytes_added += stored.stored_bytes;
@@ -380,7 +409,8 @@ impl BackupSession<'_> {
         if let Err(error) = state.keep(&stored.snapshot.manifest.chunk) {
             tracing::warn!(%error, "the file-state cache was not kept; the next run reads every file");
         }
-        Ok(Committed { stored, stats })
+        timings.add(Stage::Commit, began.elapsed());
+        Ok(Committed { stored, stats, times: timings.read() })
     }
 }
 
@@ -417,5 +447,6 @@ fn snapshot(
         program: draft.program,
         project_config: None,
         consistency: None,
+        observation: None,
     }
 }

@@ -68,6 +68,7 @@ mod rewrap;
 mod scrub;
 mod sink;
 mod snapshots;
+mod timing;
 mod verify;
 
 pub use backup::{
@@ -93,4 +94,5 @@ pub use replicate::{
 pub use restore::{RestoreReport, RestoreRequest};
 pub use scrub::{ScrubOptions, ScrubReport, ScrubStatus, StandingDamage, scrub, scrub_status, slice_budget};
 pub use snapshots::{Damage, SnapshotList, StoredSnapshot};
+pub use timing::StageTimes;
 pub use verify::{VerifyOptions, VerifyReport};

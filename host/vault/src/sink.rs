@@ -11,6 +11,7 @@ use crate::{
     pack::{PackKind, PackWriter, Toc},
     seal::SealKey,
     store::{Lease, Store},
+    timing::{Stage, Timings},
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use havun_model::{ChunkId, PackId};
@@ -33,6 +34,7 @@ pub(crate) struct SinkParts {
     pub key: Option<Arc<SealKey>>,
     pub level: i32,
     pub encoders: usize,
+    pub timings: Arc<Timings>,
 }
 
 /// A pack that lies under its final name.
@@ -144,7 +146,8 @@ impl Workers {
         let encoders = (0..encoders)
             .map(|_| {
                 let (queue, out, used, level) = (job_queue.clone(), encoded.clone(), used.clone(), parts.level);
-                std::thread::spawn(move || encode_frames(&queue, &out, &used, level))
+                let timings = Arc::clone(&parts.timings);
+                std::thread::spawn(move || encode_frames(&queue, &out, &used, level, &timings))
             })
             .collect();
         let parts = parts.clone();
@@ -164,7 +167,7 @@ impl Workers {
     }
 }
 
-fn encode_frames(jobs: &Receiver<Job>, out: &Sender<Encoded>, used: &Sender<Vec<u8>>, level: i32) {
+fn encode_frames(jobs: &Receiver<Job>, out: &Sender<Encoded>, used: &Sender<Vec<u8>>, level: i32, timings: &Timings) {
     let mut encoder = match FrameEncoder::new(level) {
         Ok(encoder) => encoder,
         Err(e) => {
@@ -181,7 +184,8 @@ fn encode_frames(jobs: &Receiver<Job>, out: &Sender<Encoded>, used: &Sender<Vec<
                 Err(_) => return,
             },
         };
-        let encoded = encoder.encode(&frame).map_err(|e| VaultError::Internal { what: "encoding a frame", why: e.to_string() });
+        let encoded = timings.of(Stage::Compress, || encoder.encode(&frame));
+        let encoded = encoded.map_err(|e| VaultError::Internal { what: "encoding a frame", why: e.to_string() });
         if out.send((seq, encoded)).is_err() {
             return;
         }
@@ -206,7 +210,7 @@ fn write_packs(parts: &SinkParts, kind: PackKind, frames: &Receiver<Encoded>) ->
                 Some(pack) => pack,
                 None => begin_pack(parts, kind, sealing)?,
             };
-            pack.push(frame).map_err(|e| pack_error(parts, e))?;
+            parts.timings.of(Stage::Write, || pack.push(frame)).map_err(|e| pack_error(parts, e))?;
             if pack.len() >= PACK_BYTES {
                 written.push(publish_pack(parts, pack)?);
             } else {
@@ -226,10 +230,10 @@ fn begin_pack<'a>(parts: &'a SinkParts, kind: PackKind, sealing: Option<(&SealKe
 }
 
 fn publish_pack(parts: &SinkParts, pack: PackWriter<'_>) -> Result<WrittenPack, VaultError> {
-    let finished = pack.finish().map_err(|e| pack_error(parts, e))?;
+    let finished = parts.timings.of(Stage::Write, || pack.finish()).map_err(|e| pack_error(parts, e))?;
     parts.lease.check().map_err(|e| at(&*parts.store, e))?;
     let name = layout::pack(&parts.epoch, &finished.id);
-    publish_upload(&*parts.store, finished.upload, &name, finished.stored_size)?;
+    parts.timings.of(Stage::Publish, || publish_upload(&*parts.store, finished.upload, &name, finished.stored_size))?;
     Ok(WrittenPack { id: finished.id, stored_bytes: finished.stored_size, toc: finished.toc })
 }
 

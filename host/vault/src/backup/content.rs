@@ -1,7 +1,10 @@
 //! Reading files: small ones many at a time, large ones piece by piece. Runs on several threads; each job answers on
 //! a channel of its own, so that the answers are taken in path order whatever the threads do.
 
-use super::json;
+use super::{
+    counts::{Content, looks_random},
+    json,
+};
 use crate::{
     chunk::{Chunker, chunk_id},
     cut::Cutter,
@@ -9,6 +12,7 @@ use crate::{
     error::VaultError,
     known::Known,
     metadata::{FileStat, OpenedFile, Owners, describe, open_file, stat_of},
+    timing::{Stage, Timings},
 };
 use crossbeam_channel::{Receiver, Sender};
 use havun_model::{Cancel, ChunkId, Digest};
@@ -32,6 +36,8 @@ pub(super) struct ToRead {
     pub stat: FileStat,
     pub item: usize,
     pub link: Option<(Arc<[u8]>, u64)>,
+    /// The snapshot before had a file of its name.
+    pub before: bool,
 }
 
 /// Things to read in path order, and where the answers go.
@@ -68,6 +74,7 @@ pub(super) struct ReadFile {
     pub rel: Vec<u8>,
     pub item: usize,
     pub link: u64,
+    pub before: bool,
     pub outcome: Result<Read, Unread>,
 }
 
@@ -79,6 +86,8 @@ pub(super) struct Read {
     pub chunk: Option<(ChunkId, Option<Range<usize>>)>,
     pub read_at: Instant,
     pub bytes: u64,
+    /// What of a small file the vault does not have.
+    pub content: Content,
     /// What is wrong with it although it held still; it is marked torn then.
     pub fault: Option<String>,
 }
@@ -105,6 +114,7 @@ pub(super) struct Reader<'a> {
     pub json: &'a [bool],
     /// Waits before such a file is read again.
     pub pause: &'a (dyn Fn(Duration) + Send + Sync),
+    pub timings: &'a Timings,
 }
 
 /// A large file's end.
@@ -175,7 +185,7 @@ impl Reader<'_> {
         let (mut attempt, mut parsed) = (1, 1);
         loop {
             arena.truncate(start);
-            let outcome = self.read_small(file, arena, attempt == ATTEMPTS);
+            let outcome = self.timings.of(Stage::Read, || self.read_small(file, arena, attempt == ATTEMPTS));
             match outcome {
                 Ok(Small::Read(mut read)) => {
                     if self.must_parse(file, &read.entry)
@@ -188,7 +198,7 @@ impl Reader<'_> {
                         read.entry.torn = true;
                         read.fault = Some(fault);
                     }
-                    self.settle(&mut read, arena, start)?;
+                    self.timings.of(Stage::Hash, || self.settle(&mut read, arena, start))?;
                     return Ok(Some(file.answer(Ok(*read))));
                 }
                 Ok(Small::Moving) => attempt += 1,
@@ -229,6 +239,8 @@ impl Reader<'_> {
             arena.truncate(start);
             None
         } else {
+            let (fresh, head) = (content.len() as u64, looks_random(content));
+            read.content = Content { fresh, opaque: if head == Some(true) { fresh } else { 0 }, head };
             Some(start..arena.len())
         };
         read.chunk = Some((id, range));
@@ -239,7 +251,15 @@ impl Reader<'_> {
         let read_at = Instant::now();
         if file.stat.kind != EntryKind::File {
             let entry = describe(self.root, &file.rel, &file.stat, None, self.owners)?;
-            return Ok(Small::Read(Box::new(Read { entry, stat: file.stat.clone(), chunk: None, read_at, bytes: 0, fault: None })));
+            return Ok(Small::Read(Box::new(Read {
+                entry,
+                stat: file.stat.clone(),
+                chunk: None,
+                read_at,
+                bytes: 0,
+                content: Content::default(),
+                fault: None,
+            })));
         }
         let OpenedFile { file: mut open, stat } = open_file(self.root, &file.rel)?;
         let mut entry = describe(self.root, &file.rel, &stat, Some(&open), self.owners)?;
@@ -265,7 +285,7 @@ impl Reader<'_> {
         if !still {
             torn(&mut entry, bytes);
         }
-        Ok(Small::Read(Box::new(Read { entry, stat, chunk: None, read_at, bytes, fault: None })))
+        Ok(Small::Read(Box::new(Read { entry, stat, chunk: None, read_at, bytes, content: Content::default(), fault: None })))
     }
 
     fn large(&self, job: &Job, file: &ToRead, cutter: &mut Cutter<'_>) -> Result<(), Broken> {
@@ -302,7 +322,7 @@ impl Reader<'_> {
                 }
                 entry.torn |= fault.is_some();
                 entry.sha256 = streamed.sha256;
-                return Ok(Read { entry, stat, chunk: None, read_at, bytes: streamed.bytes, fault });
+                return Ok(Read { entry, stat, chunk: None, read_at, bytes: streamed.bytes, content: Content::default(), fault });
             }
             attempt += 1;
             send(job, Answer::Restart)?;
@@ -321,7 +341,7 @@ impl Reader<'_> {
                 if self.cancel.is_cancelled() {
                     return Err(Broken::Vault(VaultError::Cancelled));
                 }
-                let count = match part.read(cutter.space()) {
+                let count = match self.timings.of(Stage::Read, || part.read(cutter.space())) {
                     Ok(0) => break,
                     Ok(count) => count,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -337,7 +357,7 @@ impl Reader<'_> {
     }
 
     fn send_chunks(&self, job: &Job, cutter: &mut Cutter<'_>, at_end: bool) -> Result<(), Broken> {
-        while let Some((id, chunk)) = cutter.next(at_end) {
+        while let Some((id, chunk)) = self.timings.of(Stage::Hash, || cutter.next(at_end)) {
             let has = self.known.has(&id).map_err(Broken::Vault)?;
             send(job, Answer::Chunk(id, (!has).then(|| chunk.to_vec())))?;
         }
@@ -362,7 +382,13 @@ impl ToRead {
             }
             read
         });
-        ReadFile { rel: self.rel.clone(), item: self.item, link: self.link.as_ref().map_or(0, |(_, hash)| *hash), outcome }
+        ReadFile {
+            rel: self.rel.clone(),
+            item: self.item,
+            link: self.link.as_ref().map_or(0, |(_, hash)| *hash),
+            before: self.before,
+            outcome,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{
     BackupSession,
     content::{Answer, Batch, Job, ReadFile, Reader, ToRead, Unread},
+    counts::{Compared, Content, Counter, looks_random},
 };
 use crate::{
     entry::Time,
@@ -12,10 +13,11 @@ use crate::{
     metadata::{LinkGroups, Owners},
     paths::escape,
     state::{StateError, StateKey, StateReader, StateRow, StateWriter},
+    timing::{Stage, Timings},
     walk::{Step, Walk},
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
-use havun_model::{Cancel, ChunkId, ItemName, TreeItem};
+use havun_model::{Cancel, ChunkId, ItemName, TreeItem, anomalies::TreeCounts};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
@@ -46,6 +48,8 @@ pub struct TreeSummary {
     pub items: BTreeMap<ItemName, TreeItemSummary>,
     /// Files that were removed between the walk and the reading.
     pub vanished: u64,
+    /// What became of the files since the snapshot before.
+    pub counts: TreeCounts,
 }
 
 /// What became of one tree item.
@@ -90,8 +94,8 @@ enum Slot {
     Work(Receiver<Answer>),
     /// A file or folder that cannot be looked at.
     Problem { rel: Vec<u8>, item: usize, error: io::Error },
-    /// The walk is over; whether the cache held nothing but what the walk met.
-    End { found_all: bool },
+    /// The walk is over; whether the cache held nothing but what the walk met, and what else it held.
+    End { found_all: bool, compared: Compared },
 }
 
 /// Unchanged files in path order.
@@ -119,7 +123,8 @@ impl BackupSession<'_> {
         let (known, cancel) = (Arc::clone(&self.known), self.options.cancel.clone());
         let whole_below = u64::from(self.vault.info.chunking.files.whole_below);
         let json: Vec<bool> = items.iter().map(|(_, item)| item.json).collect();
-        let pause = Arc::clone(&self.pause);
+        let (pause, timings) = (Arc::clone(&self.pause), Arc::clone(&self.timings));
+        let compared = Compared::with(cache.reader.is_some());
         let result = std::thread::scope(|scope| {
             let (jobs, job_queue) = bounded::<Job>(threads);
             let (slots, slot_queue) = bounded::<Slot>(AHEAD);
@@ -127,16 +132,19 @@ impl BackupSession<'_> {
             for _ in 0..threads {
                 let spare = spare.clone();
                 let (queue, known, chunker, cancel, root) = (job_queue.clone(), &*known, &chunker, &cancel, &root_handle);
-                let (json, pause) = (json.as_slice(), &*pause);
+                let (json, pause, timings) = (json.as_slice(), &*pause, &*timings);
                 scope.spawn(move || {
                     let root = std::os::fd::AsFd::as_fd(root);
-                    Reader { root, known, chunker, whole_below, cancel, owners: Owners::of_host(), spare, json, pause }.run(&queue);
+                    Reader { root, known, chunker, whole_below, cancel, owners: Owners::of_host(), spare, json, pause, timings }
+                        .run(&queue);
                 });
             }
             drop(job_queue);
-            let planner = Planner { slots, jobs, cancel: &cancel, rows: Rows::default(), files: Vec::new(), bytes: 0 };
-            scope.spawn(move || planner.run(walk, cache.reader));
-            Assembler::new(self, items, cache.writer, used).run(slot_queue)
+            let has_cache = compared.compared;
+            let planner = Planner { slots, jobs, cancel: &cancel, rows: Rows::default(), files: Vec::new(), bytes: 0, compared };
+            let timings = &*timings;
+            scope.spawn(move || planner.run(walk, cache.reader, timings));
+            Assembler { compared: has_cache, ..Assembler::new(self, items, cache.writer, used) }.run(slot_queue)
         });
         if result.as_ref().is_err_and(VaultError::is_integrity) {
             // The manifest before is damaged: without the cache the next run reads every file and needs nothing of it.
@@ -181,22 +189,29 @@ struct Planner<'a> {
     rows: Rows,
     files: Vec<ToRead>,
     bytes: u64,
+    compared: Compared,
 }
 
 /// Nobody takes slots any more: the session's thread has failed and says why.
 struct Hung;
 
 impl Planner<'_> {
-    fn run(mut self, mut walk: Walk, mut cache: Option<StateReader>) {
+    fn run(mut self, mut walk: Walk, mut cache: Option<StateReader>, timings: &Timings) {
+        let began = Instant::now();
         let mut links = LinkGroups::default();
         while let Some(step) = walk.next_step() {
             if self.cancel.is_cancelled() || self.step(step, &mut cache, &mut links).is_err() {
                 return;
             }
         }
+        timings.add(Stage::Walk, began.elapsed());
+        if let Some(cache) = &mut cache {
+            cache.pass_rest(|path, row| self.compared.passed(path, row));
+        }
         let found_all = cache.is_some_and(StateReader::found_all);
         if self.end_rows().is_ok() && self.end_job().is_ok() {
-            drop(self.slots.send(Slot::End { found_all }));
+            let compared = std::mem::take(&mut self.compared);
+            drop(self.slots.send(Slot::End { found_all, compared }));
         }
     }
 
@@ -211,8 +226,13 @@ impl Planner<'_> {
         };
         let link = links.group(found.path, found.stat);
         let hash = link.as_ref().map_or(0, |(_, hash)| *hash);
-        let row = cache.as_mut().and_then(|cache| cache.find(found.path)).filter(|row| row.matches(found.stat, hash));
+        let known = cache.as_mut().and_then(|cache| cache.find_telling(found.path, |path, row| self.compared.passed(path, row)));
+        let before = known.is_some();
+        let row = known.filter(|row| row.matches(found.stat, hash));
         let is_file = found.stat.kind == crate::entry::EntryKind::File;
+        if is_file && !before {
+            self.compared.appeared(found.path, found.stat.ino);
+        }
         match row {
             Some(row) => {
                 self.end_job()?;
@@ -224,7 +244,7 @@ impl Planner<'_> {
             None => {
                 self.end_rows()?;
                 self.bytes += if is_file { found.stat.size } else { 0 };
-                self.files.push(ToRead { rel: found.rel.to_vec(), stat: found.stat.clone(), item: found.item, link });
+                self.files.push(ToRead { rel: found.rel.to_vec(), stat: found.stat.clone(), item: found.item, link, before });
                 if self.bytes >= JOB_BYTES || self.files.len() >= JOB_FILES { self.end_job() } else { Ok(()) }
             }
         }
@@ -258,6 +278,11 @@ struct Assembler<'s, 'v> {
     vanished: u64,
     path: Vec<u8>,
     large: Vec<ChunkId>,
+    /// What of the large file under way the vault does not have.
+    large_content: Content,
+    counter: Counter,
+    /// Whether there was a snapshot before to compare with.
+    compared: bool,
     used: Sender<Vec<u8>>,
     started: Instant,
 }
@@ -267,7 +292,20 @@ impl<'s, 'v> Assembler<'s, 'v> {
         let names: Vec<ItemName> = items.iter().map(|(name, _)| name.clone()).collect();
         let tallies = vec![TreeItemSummary::default(); names.len()];
         let started = session.started;
-        Self { session, cache, names, tallies, vanished: 0, path: Vec::new(), large: Vec::new(), used, started }
+        Self {
+            session,
+            cache,
+            names,
+            tallies,
+            vanished: 0,
+            path: Vec::new(),
+            large: Vec::new(),
+            large_content: Content::default(),
+            counter: Counter::default(),
+            compared: false,
+            used,
+            started,
+        }
     }
 
     fn run(mut self, slots: Receiver<Slot>) -> Result<TreeSummary, VaultError> {
@@ -277,14 +315,16 @@ impl<'s, 'v> Assembler<'s, 'v> {
                 Slot::Unchanged(rows) => self.unchanged(&rows)?,
                 Slot::Work(answers) => self.work(&answers)?,
                 Slot::Problem { rel, item, error } => self.problem(item, &rel, &error.to_string()),
-                Slot::End { found_all } => ended = Some(found_all),
+                Slot::End { found_all, compared } => ended = Some((found_all, compared)),
             }
         }
         drop(slots);
         self.session.check_cancelled()?;
-        let found_all = ended.ok_or(VaultError::Internal { what: "walking the tree", why: "the walk ended early".to_owned() })?;
+        let (found_all, compared) =
+            ended.ok_or(VaultError::Internal { what: "walking the tree", why: "the walk ended early".to_owned() })?;
         self.session.state.writer = Some((self.cache, found_all));
-        Ok(TreeSummary { items: self.names.into_iter().zip(self.tallies).collect(), vanished: self.vanished })
+        let counts = self.counter.end(compared);
+        Ok(TreeSummary { items: self.names.into_iter().zip(self.tallies).collect(), vanished: self.vanished, counts })
     }
 
     fn unchanged(&mut self, rows: &Rows) -> Result<(), VaultError> {
@@ -294,6 +334,7 @@ impl<'s, 'v> Assembler<'s, 'v> {
             let position = self.session.manifest.unchanged(path, row)?;
             self.cache.keep(path, row, position).map_err(cache_failed)?;
             if *is_file {
+                self.counter.unchanged(path);
                 files += 1;
                 bytes += row.size;
                 if let Some(tally) = self.tallies.get_mut(*item) {
@@ -308,20 +349,24 @@ impl<'s, 'v> Assembler<'s, 'v> {
     }
 
     fn work(&mut self, answers: &Receiver<Answer>) -> Result<(), VaultError> {
-        self.large.clear();
+        self.restart();
         for answer in answers {
             match answer {
                 Answer::Batch(batch) => self.batch(batch)?,
                 Answer::Chunk(id, bytes) => {
                     if let Some(bytes) = bytes {
+                        self.count_chunk(&bytes);
                         self.session.store_chunk(id, &bytes)?;
                         self.session.options.progress.advance("tree", 0, bytes.len() as u64);
                     }
                     self.large.push(id);
                 }
-                Answer::Restart => self.large.clear(),
-                Answer::Large(file) => {
-                    let chunks = std::mem::take(&mut self.large);
+                Answer::Restart => self.restart(),
+                Answer::Large(mut file) => {
+                    let (chunks, content) = (std::mem::take(&mut self.large), std::mem::take(&mut self.large_content));
+                    if let Ok(read) = &mut file.outcome {
+                        read.content = content;
+                    }
                     self.file(file, chunks)?;
                 }
                 Answer::Failed(error) => return Err(error),
@@ -330,6 +375,22 @@ impl<'s, 'v> Assembler<'s, 'v> {
         }
         self.session.check_cancelled()?;
         Err(VaultError::Internal { what: "reading files", why: "a reader ended early".to_owned() })
+    }
+
+    /// The large file under way begins again.
+    fn restart(&mut self) {
+        self.large.clear();
+        self.large_content = Content::default();
+    }
+
+    fn count_chunk(&mut self, bytes: &[u8]) {
+        let (fresh, head) = (bytes.len() as u64, looks_random(bytes));
+        self.large_content.fresh += fresh;
+        self.large_content.opaque += if head == Some(true) { fresh } else { 0 };
+        // Only the file's own beginning says what it is.
+        if self.large.is_empty() {
+            self.large_content.head = head;
+        }
     }
 
     fn batch(&mut self, batch: Batch) -> Result<(), VaultError> {
@@ -379,6 +440,7 @@ impl<'s, 'v> Assembler<'s, 'v> {
         }
         if entry.kind == crate::entry::EntryKind::File {
             self.session.stats.files_new += 1;
+            self.counter.read(&entry.path, file.before, self.compared, read.content);
             if let Some(tally) = self.tallies.get_mut(file.item) {
                 tally.files += 1;
                 tally.bytes += entry.size;

@@ -114,6 +114,7 @@ impl Vault {
             key: self.epoch_key(&epoch.epoch)?,
             level: options.level,
             encoders: options.threads.max(1),
+            timings: Arc::default(),
         };
         let mut sink = PackSink::new(parts, group.kind);
         let mut reader = ChunkReader::new(self, &epoch.epoch, Arc::clone(&repack.index))?;

@@ -38,10 +38,18 @@ impl StateReader {
 
     /// The row of `path`, if there is one. Rows before it are passed over for good.
     pub fn find(&mut self, path: &[u8]) -> Option<StateRow> {
+        self.find_telling(path, |_, _| {})
+    }
+
+    /// Likewise; `passed` is told each row that is passed over.
+    pub fn find_telling(&mut self, path: &[u8], mut passed: impl FnMut(&[u8], &StateRow)) -> Option<StateRow> {
         while let Some(row) = self.row {
             let order = if self.before.path == path { Ordering::Equal } else { compare_paths(&self.before.path, path) };
             match order {
-                Ordering::Less => self.passed_over += 1,
+                Ordering::Less => {
+                    passed(&self.before.path, &row);
+                    self.passed_over += 1;
+                }
                 Ordering::Equal => {
                     self.advance();
                     return Some(row);
@@ -56,6 +64,15 @@ impl StateReader {
     /// Reads to the end: whether the file is whole and every row of it was found, so that nothing was deleted.
     pub fn found_all(mut self) -> bool {
         self.row.is_none() && self.passed_over == 0 && !std::mem::take(&mut self.damaged)
+    }
+
+    /// Passes over all that is left.
+    pub fn pass_rest(&mut self, mut passed: impl FnMut(&[u8], &StateRow)) {
+        while let Some(row) = self.row {
+            passed(&self.before.path, &row);
+            self.passed_over += 1;
+            self.advance();
+        }
     }
 
     /// The first row that is left and its path.
