@@ -12,7 +12,7 @@
 mod apply;
 mod files;
 
-pub(crate) use apply::{Applied, Erase, Job, carry_out};
+pub(crate) use apply::{Applied, Erase, Job, ahead, carry_out};
 pub use apply::{ErasedByRule, ErasureOutcome};
 
 use crate::{

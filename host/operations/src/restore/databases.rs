@@ -1,6 +1,6 @@
 //! Databases of a snapshot into a live target. The engine proves the dump before it replaces anything.
 
-use super::{FailedPath, PreparedRestore, RestoreOutcome, RestoredItem, plan::DatabaseTarget};
+use super::{FailedPath, PreparedRestore, RestoreOutcome, RestoredItem, erase::ErasedFirst, plan::DatabaseTarget};
 use crate::{
     databases::{self, DumpSource, FileOwner, Overrides, ResolvedConnection, RestoreTarget},
     error::one_line,
@@ -17,8 +17,15 @@ use std::{
     path::Path,
 };
 
-/// Restores one item; what goes wrong is in `outcome`.
-pub(super) fn restore(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, outcome: &mut RestoreOutcome) {
+/// Restores one item; what goes wrong is in `outcome`. Whoever is to be erased is erased before anybody can see the database,
+/// where the engine can do that, and `first` knows then what came of it.
+pub(super) fn restore(
+    prepared: &PreparedRestore<'_>,
+    item: &str,
+    to: &DatabaseTarget,
+    first: &mut ErasedFirst,
+    outcome: &mut RestoreOutcome,
+) {
     let step = prepared.view.steps.iter().find(|step| step.item == item);
     let mut restored = RestoredItem {
         item: item.to_owned(),
@@ -27,7 +34,7 @@ pub(super) fn restore(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseT
         destination: step.map(|step| step.destination.clone()).unwrap_or_default(),
         notes: Vec::new(),
     };
-    match load(prepared, item, to, &mut restored) {
+    match load(prepared, item, to, first, &mut restored) {
         Ok(bytes) => {
             outcome.files += 1;
             outcome.bytes += bytes;
@@ -48,14 +55,21 @@ pub(super) fn restore(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseT
     }
 }
 
-fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restored: &mut RestoredItem) -> Result<u64, String> {
+fn load(
+    prepared: &PreparedRestore<'_>,
+    item: &str,
+    to: &DatabaseTarget,
+    first: &mut ErasedFirst,
+    restored: &mut RestoredItem,
+) -> Result<u64, String> {
     let record = prepared.stored.snapshot.items.get(item).ok_or("the snapshot does not know it")?;
     let database =
         record.database.as_ref().ok_or_else(|| format!("the snapshot holds no whole dump of it: {}", record.problems.join("; ")))?;
     let entry = dump_entry(prepared, record)?;
     let connection = connection(prepared, database, to)?;
     let engine = databases::engine(connection).map_err(|e| one_line(&e))?;
-    let target = target(prepared, record, to);
+    let in_use = matches!(to, DatabaseTarget::Original) || matches!(to, DatabaseTarget::Relative(_)) && prepared.view.in_place;
+    let target = RestoreTarget { erase: first.of(item, in_use), ..target(prepared, record, to) };
     prepared.cx.private_dir(&replaced(prepared)).map_err(|e| one_line(&e))?;
     if let DatabaseTarget::Relative(path) = to {
         std::fs::create_dir_all(&prepared.target).map_err(|e| format!("cannot make {}: {e}", prepared.target.display()))?;
@@ -71,6 +85,7 @@ fn load(prepared: &PreparedRestore<'_>, item: &str, to: &DatabaseTarget, restore
     // Goes only when nothing had to be saved.
     let _ = std::fs::remove_dir(&target.safety_dir);
     let done = done.map_err(|e| one_line(&e))?;
+    first.done(item, done.erased);
     restored.notes.push(format!("{}: {} rows in {} tables compared", done.database, done.rows_verified, done.tables_verified));
     if let Some(saved) = &done.safety_dump {
         restored.notes.push(format!("what was there before is in {}", saved.display()));
@@ -214,6 +229,7 @@ pub(super) fn target(prepared: &PreparedRestore<'_>, record: &ItemRecord, to: &D
         stamp: prepared.stamp.clone(),
         owner: record.owner.map(|owner| FileOwner { mode: owner.mode, uid: owner.uid, gid: owner.gid }),
         lock_wait: prepared.cx.lock_wait,
+        erase: None,
     }
 }
 

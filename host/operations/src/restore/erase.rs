@@ -1,35 +1,74 @@
 //! The erasure register in a restore: whoever was erased after the snapshot was taken is erased again.
+//!
+//! In a database before it is swapped in, where its engine can ([`ErasedFirst`]), so that nobody reappears in production even
+//! for a moment; in files, and wherever that was not possible, when everything is there ([`erase`]).
 
 use super::{PreparedRestore, RestoreOutcome, databases, plan::Work};
 use crate::{
-    databases::{RowRule, Subjects},
+    databases::{EraseFirst, ErasedRows, RowRule, Subjects},
     erasures::{self, Applied, Erase, ErasureOutcome},
     error::one_line,
 };
-use havun_model::{Cancel, Outcome, StoredItem};
+use havun_model::{Cancel, ItemRecord, Outcome, StoredItem};
+use std::collections::BTreeMap;
 
-/// Erases in what has been restored.
-pub(super) fn erase(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome) -> ErasureOutcome {
+/// What is erased from the databases of a restore before they are put in place, and what came of it.
+#[derive(Default)]
+pub(super) struct ErasedFirst {
+    rules: BTreeMap<String, Vec<RowRule>>,
+    subjects: Subjects,
+    done: BTreeMap<String, Result<Vec<ErasedRows>, String>>,
+}
+
+impl ErasedFirst {
+    /// Asks the strategy where they stand, before any database is loaded. Where it cannot be asked, [`erase`] says so later.
+    pub fn plan(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome) -> Self {
+        let records = &prepared.stored.snapshot.items;
+        let coming = prepared.work.iter().filter_map(|work| match work {
+            Work::Database { item, .. } => Some(stored(item, records.get(item)?, true)),
+            Work::Git { .. } => None,
+        });
+        let items: Vec<StoredItem> = restored(prepared, outcome).into_iter().chain(coming).collect();
+        let (rules, subjects) = erasures::ahead(&job(prepared, outcome, &items, &prepared.cx.cancel), &prepared.register);
+        Self { rules, subjects, done: BTreeMap::new() }
+    }
+
+    /// For one item; `must` where people use its target.
+    pub fn of(&self, item: &str, must: bool) -> Option<EraseFirst> {
+        let rules = self.rules.get(item)?.clone();
+        Some(EraseFirst { rules, subjects: self.subjects.clone(), must })
+    }
+
+    /// Takes down what came of it.
+    pub fn done(&mut self, item: &str, erased: Option<Result<Vec<ErasedRows>, String>>) {
+        self.done.extend(erased.map(|erased| (item.to_owned(), erased)));
+    }
+
+    /// What came of exactly these rules.
+    fn answer(&self, item: &str, rules: &[RowRule]) -> Option<&Result<Vec<ErasedRows>, String>> {
+        self.done.get(item).filter(|_| self.rules.get(item).is_some_and(|known| known == rules))
+    }
+}
+
+/// Erases in what has been restored, but for what was erased `first`.
+pub(super) fn erase(prepared: &PreparedRestore<'_>, first: &ErasedFirst, outcome: &RestoreOutcome) -> ErasureOutcome {
     // So that this machine knows them from now on, wherever they were found.
     if let Err(error) = erasures::remember(prepared.cx, prepared.project, &prepared.register) {
         tracing::warn!(%error, project = %prepared.project.name, "erasures could not be written to the audit database");
     }
     // Whoever has stopped the restore wants no more of it, but for this.
     let cancel = if prepared.cx.cancel.is_cancelled() { Cancel::default() } else { prepared.cx.cancel.clone() };
-    let in_database = |item: &str, rules: &[RowRule], subjects: &Subjects| in_database(prepared, outcome, item, rules, subjects, &cancel);
+    let in_database = |item: &str, rules: &[RowRule], subjects: &Subjects| match first.answer(item, rules) {
+        Some(done) => done.clone().map(Applied::Erased),
+        None => in_database(prepared, outcome, item, rules, subjects, &cancel),
+    };
     with(prepared, outcome, restored(prepared, outcome), &cancel, &in_database)
 }
 
 /// Erases in what a drill has restored: `databases` are those that it has loaded itself, and `erase` goes there.
 pub(super) fn rehearse(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome, databases: &[&str], erase: Erase<'_>) -> ErasureOutcome {
     let records = prepared.stored.snapshot.items.iter().filter(|(name, _)| databases.contains(&name.as_str()));
-    let loaded = records.map(|(name, record)| StoredItem {
-        name: name.clone(),
-        kind: record.kind.clone(),
-        complete: true,
-        bytes: record.bytes,
-        files: record.files,
-    });
+    let loaded = records.map(|(name, record)| stored(name, record, true));
     with(prepared, outcome, restored(prepared, outcome).into_iter().chain(loaded).collect(), &prepared.cx.cancel, erase)
 }
 
@@ -40,17 +79,29 @@ fn with(
     cancel: &Cancel,
     erase: Erase<'_>,
 ) -> ErasureOutcome {
-    let job = erasures::Job {
+    erasures::carry_out(&job(prepared, outcome, &items, cancel), &prepared.register, erase)
+}
+
+fn job<'a>(
+    prepared: &'a PreparedRestore<'_>,
+    outcome: &'a RestoreOutcome,
+    items: &'a [StoredItem],
+    cancel: &'a Cancel,
+) -> erasures::Job<'a> {
+    erasures::Job {
         cx: prepared.cx,
         project: prepared.project,
         strategy: prepared.strategy.as_deref(),
         run_id: &outcome.run_id,
-        items: &items,
+        items,
         cancel,
         target: &prepared.target,
         taken_at: prepared.stored.snapshot.started_at,
-    };
-    erasures::carry_out(&job, &prepared.register, erase)
+    }
+}
+
+fn stored(name: &str, record: &ItemRecord, complete: bool) -> StoredItem {
+    StoredItem { name: name.to_owned(), kind: record.kind.clone(), complete, bytes: record.bytes, files: record.files }
 }
 
 /// What is there now, wholly or in part.
@@ -58,13 +109,7 @@ fn restored(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome) -> Vec<Sto
     let records = &prepared.stored.snapshot.items;
     let item = |restored: &super::RestoredItem| {
         let record = records.get(&restored.item).filter(|_| restored.outcome != Outcome::Failed)?;
-        Some(StoredItem {
-            name: restored.item.clone(),
-            kind: record.kind.clone(),
-            complete: restored.outcome == Outcome::Ok,
-            bytes: record.bytes,
-            files: record.files,
-        })
+        Some(stored(&restored.item, record, restored.outcome == Outcome::Ok))
     };
     outcome.items.iter().filter_map(item).collect()
 }

@@ -78,9 +78,10 @@ fn carry_out(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Re
         return Err(OperationError::TargetNotEmpty { path: prepared.target.clone() });
     }
     targets::check(prepared)?;
-    let written = write(prepared, outcome);
+    let mut first = erase::ErasedFirst::default();
+    let written = write(prepared, &mut first, outcome);
     // Whoever was erased must not come back with what is there now, however it ended.
-    outcome.erasures = erase::erase(prepared, outcome);
+    outcome.erasures = erase::erase(prepared, &first, outcome);
     if written.is_err() && !outcome.erasures.due.is_empty() {
         let due = outcome.erasures.due.len();
         outcome.erasures.failures.push(format!(
@@ -93,15 +94,16 @@ fn carry_out(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Re
     Ok(())
 }
 
-fn write(prepared: &PreparedRestore<'_>, outcome: &mut RestoreOutcome) -> Result<(), OperationError> {
+fn write(prepared: &PreparedRestore<'_>, first: &mut erase::ErasedFirst, outcome: &mut RestoreOutcome) -> Result<(), OperationError> {
     files(prepared, outcome)?;
+    *first = erase::ErasedFirst::plan(prepared, outcome);
     for work in &prepared.work {
         prepared.cx.check_cancelled()?;
         match work {
             Work::Git { item, folder } => git(prepared, item, folder, outcome)?,
             Work::Database { item, to } => {
                 prepared.cx.observer.step(&format!("database `{item}`"));
-                databases::restore(prepared, item, to, outcome);
+                databases::restore(prepared, item, to, first, outcome);
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::{
     Clients, Inventory, Mysql,
     client::{self, Flavour, classify, quoted},
+    erase,
     inventory::checksums,
     rewrite::{Changes, Only, Passed, Rewriter},
     scan::Objects,
@@ -69,11 +70,15 @@ impl Job<'_> {
         self.clients.query(sql, &self.describe(), self.cancel)
     }
 
-    /// Loads and compares with the record.
+    /// Loads, compares with the record, and erases whoever the target asks for.
     pub(super) fn load_whole(&self, database: &str, dump: DumpSource<'_>, scratch: bool) -> Result<Loaded, DatabaseError> {
         let passed = self.load(database, dump, scratch)?;
         let mut outcome = self.compare(database, scratch)?;
         outcome.warnings.extend(definers_warning(passed.definers));
+        if let Some(first) = &self.target.erase {
+            let done = erase::erase(self.engine, database, &first.rules, &first.subjects, self.cancel);
+            outcome.erased = Some(first.settle(done)?);
+        }
         Ok(Loaded { outcome, definitions: passed.definitions })
     }
 

@@ -1,6 +1,6 @@
 //! Putting a stored database file in place: written beside its place, checked there, renamed over.
 
-use super::{DAMAGE, DatabaseError, copy, count_rows, is_busy, open_private, sqlite_error, table_names};
+use super::{DAMAGE, DatabaseError, copy, count_rows, erase, is_busy, open_private, sqlite_error, table_names};
 use crate::databases::{DumpSource, FileOwner, RestoreOutcome, RestoreTarget};
 use havun_model::{Cancel, DatabaseRecord};
 use rusqlite::{Connection, OpenFlags};
@@ -32,6 +32,10 @@ pub(super) fn restore(
     let file = write_beside(folder, dump)?;
     let mut outcome = check(file.path(), record)?;
     outcome.database = path.display().to_string();
+    if let Some(first) = &target.erase {
+        let done = erase::erase(file.path(), &first.rules, &first.subjects, cancel);
+        outcome.erased = Some(first.settle(done)?);
+    }
     if cancel.is_cancelled() {
         return Err(DatabaseError::Cancelled);
     }

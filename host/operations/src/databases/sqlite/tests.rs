@@ -42,6 +42,7 @@ impl Place {
             stamp: "20261128_003100".to_owned(),
             owner: None,
             lock_wait: Duration::from_millis(100),
+            erase: None,
         }
     }
 

@@ -93,6 +93,7 @@ impl Place {
             stamp: "20261128_003100".to_owned(),
             owner: None,
             lock_wait: Duration::from_secs(1),
+            erase: None,
         };
         self.engine().restore(&|out| out.write_all(archive).map_err(Into::into), &record, &target, &Cancel::default())
     }
