@@ -66,7 +66,11 @@ impl RedisServer {
     /// When the client cannot be run.
     pub fn ask(&self, words: &[&str]) -> String {
         let mut command = Command::new("redis-cli");
-        command.arg("-s").arg(self.socket()).env("REDISCLI_AUTH", &self.password).args(words);
+        // Where there is no password, asking with an empty one keeps the client from choosing a database.
+        if !self.password.is_empty() {
+            command.env("REDISCLI_AUTH", &self.password);
+        }
+        command.arg("-s").arg(self.socket()).args(words);
         let output = command.output().expect("redis-cli runs");
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }

@@ -110,6 +110,12 @@ impl DrillFolder {
         self.owner.servers.join(name)
     }
 
+    /// A path for the folder of one of several servers of a kind, not made yet.
+    pub fn new_server(&mut self, name: &str) -> PathBuf {
+        self.made += 1;
+        self.server(&format!("{name}-{}", self.made))
+    }
+
     /// A name for a scratch database that nothing else has.
     pub fn database(&mut self) -> String {
         self.made += 1;

@@ -17,7 +17,7 @@ use std::{
 };
 
 /// What a drill starts, directly or by an installer's script.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 15] = [
     "mariadbd",
     "mysqld",
     "mariadb-install-db",
@@ -28,9 +28,14 @@ const PROGRAMS: [&str; 12] = [
     "postgres",
     "setpriv",
     "redis-server",
+    "redis-check-rdb",
+    "valkey-server",
+    "valkey-check-rdb",
     "mongod",
     "my_print_defaults",
 ];
+/// Programs that write something else over their command line; they work in their own folder.
+const RETITLED: [&str; 2] = ["redis-server", "valkey-server"];
 /// A folder that nobody has written down may be one that is being made.
 const UNFINISHED_FOR: Duration = Duration::from_secs(3600);
 /// How long a killed server may take to be gone.
@@ -136,7 +141,7 @@ fn end(pid: Pid, folder: &Path) -> bool {
     is_server(pid, folder) && pidfd_send_signal(&held, Signal::KILL).is_ok()
 }
 
-/// Whether one of its arguments is `folder`, a path in it, or an option with such a value.
+/// Whether one of its arguments is `folder`, a path in it, or an option with such a value; or it is a Redis that works there.
 fn is_server(pid: Pid, folder: &Path) -> bool {
     let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
     let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
@@ -148,5 +153,7 @@ fn is_server(pid: Pid, folder: &Path) -> bool {
         let value = argument.iter().position(|b| *b == b'=').map_or(argument, |at| argument.get(at + 1..).unwrap_or_default());
         value.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
     };
-    PROGRAMS.iter().any(|program| known(&program)) && line.split(|b| *b == 0).any(names_folder)
+    let works_there =
+        || RETITLED.iter().any(|program| known(&program)) && fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
+    PROGRAMS.iter().any(|program| known(&program)) && (line.split(|b| *b == 0).any(names_folder) || works_there())
 }

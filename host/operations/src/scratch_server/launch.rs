@@ -52,7 +52,7 @@ impl OsUser {
         self.give(path)
     }
 
-    fn give(&self, path: &Path) -> Result<(), ScratchError> {
+    pub(super) fn give(&self, path: &Path) -> Result<(), ScratchError> {
         match self.ids {
             None => Ok(()),
             Some((uid, gid)) => chown(path, Some(uid), Some(gid)).map_err(ScratchError::io("give away", path)),

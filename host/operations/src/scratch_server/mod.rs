@@ -8,16 +8,19 @@
 //! A server dies with this process ([`launch`]), and with [`ScratchServer`]; what outlives both is found by the folder
 //! in its command line (`drill::leftovers`).
 //!
-//! Read `launch` (as whom and how a child is started), then `mysql`, `postgres`.
+//! Read `launch` (as whom and how a child is started), then `mysql`, `postgres`, `mongodb`, and `redis`, whose server is
+//! started on the dump itself.
 
 mod launch;
+mod mongodb;
 mod mysql;
 mod postgres;
+mod redis;
 
 pub(crate) use launch::OsUser;
 
 use crate::{
-    databases::{DatabaseError, Overrides, ResolvedConnection},
+    databases::{DatabaseError, DumpSource, Overrides, ResolvedConnection},
     process::ProcessError,
 };
 use havun_model::{Cancel, Connection, DatabaseRecord};
@@ -46,10 +49,14 @@ pub(crate) enum Family {
     MariaDb,
     MySql,
     PostgreSql,
+    MongoDb,
+    /// One server for each dump: it loads it as it starts ([`ScratchServer::on_dump`]).
+    Redis,
 }
 
 impl Family {
-    /// What a recorded dump is best loaded into. `None` for an engine that needs another way.
+    /// The server that a recorded dump is loaded into. `None` for an engine that needs another way: SQLite has no server, and
+    /// Redis one for each dump.
     pub fn of(record: &DatabaseRecord) -> Option<Self> {
         match record.engine.as_str() {
             // The connection's word may be `mysql` for either; the server said what it is.
@@ -57,6 +64,7 @@ impl Family {
             "mariadb" => Some(Self::MariaDb),
             "mysql" => Some(Self::MySql),
             "postgresql" => Some(Self::PostgreSql),
+            "mongodb" => Some(Self::MongoDb),
             _ => None,
         }
     }
@@ -66,15 +74,22 @@ impl Family {
             Self::MariaDb => "MariaDB",
             Self::MySql => "MySQL",
             Self::PostgreSql => "PostgreSQL",
+            Self::MongoDb => "MongoDB",
+            Self::Redis => "Redis",
         }
     }
+}
+
+/// What else would do. A dump of Redis is always proved by a server here, whatever server it then goes to.
+fn elsewhere(engine: &str) -> String {
+    if engine == "redis" { String::new() } else { format!(", or name a scratch server at [drill.databases.{engine}]") }
 }
 
 /// Why there is no scratch server.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScratchError {
     /// No server program on this machine.
-    #[error("no {title} server is installed on this machine (looked for {}); install {package}, or name a scratch server at [drill.databases.{engine}]", tried.join(", "))]
+    #[error("no {title} server is installed on this machine (looked for {}); install {package}{}", tried.join(", "), elsewhere(engine))]
     NotInstalled { title: &'static str, engine: &'static str, package: &'static str, tried: Vec<String> },
     /// The user that servers run as.
     #[error("there is no user `{user}` on this machine for scratch servers to run as; correct `user` in [drill]")]
@@ -88,6 +103,12 @@ pub(crate) enum ScratchError {
     /// The server ended, or did not answer.
     #[error("the scratch {title} server {what}: {said}")]
     Start { title: &'static str, what: String, said: String },
+    /// A server that starts with a dump does not take it.
+    #[error("the dump does not load into the scratch {title} server: {said}")]
+    DoesNotLoad { title: &'static str, said: String },
+    /// It does not take it for what it lacks itself, which says nothing of the dump.
+    #[error("the scratch {title} server ({version}) cannot take the dump: {what}")]
+    Lacks { title: &'static str, version: String, what: String },
     /// The system refused something.
     #[error("cannot {what} {}", path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
@@ -108,9 +129,9 @@ impl ScratchError {
         move |source| Self::Io { what, path, source }
     }
 
-    /// The server is not there, which is no fault of the backup.
-    pub fn is_not_installed(&self) -> bool {
-        matches!(self, Self::NotInstalled { .. })
+    /// The server is not there, or lacks something, which is no fault of the backup.
+    pub fn is_of_this_host(&self) -> bool {
+        matches!(self, Self::NotInstalled { .. } | Self::Lacks { .. })
     }
 
     pub fn is_cancelled(&self) -> bool {
@@ -138,7 +159,29 @@ impl ScratchServer {
         match family {
             Family::MariaDb | Family::MySql => mysql::start(family, folder, user, cancel),
             Family::PostgreSql => postgres::start(folder, user, cancel),
+            Family::MongoDb => mongodb::start(folder, user, cancel),
+            Family::Redis => Err(ScratchError::DoesNotLoad { title: family.title(), said: "it is started on a dump only".to_owned() }),
         }
+    }
+
+    /// Starts a Redis server that loads `dump` as it starts, and returns when it has.
+    ///
+    /// # Errors
+    /// [`ScratchError::NotInstalled`], [`ScratchError::DoesNotLoad`], [`ScratchError::Lacks`], or what went wrong with the server's own
+    /// words.
+    pub fn on_dump(
+        folder: &Path,
+        dump: DumpSource<'_>,
+        record: &DatabaseRecord,
+        user: &OsUser,
+        cancel: &Cancel,
+    ) -> Result<Self, ScratchError> {
+        redis::start(folder, dump, record, user, cancel)
+    }
+
+    /// Everything that it has on the disk.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// As it says it.
@@ -153,12 +196,14 @@ impl ScratchServer {
     pub fn connection(&self, engine: &str, database: &str) -> Result<ResolvedConnection, ScratchError> {
         let planned = Connection { name: "drill".to_owned(), engine: engine.to_owned(), parameters: Vec::new() };
         let text = |text: &str| Zeroizing::new(text.to_owned());
-        let overrides = Overrides::from([
-            ("socket", text(&self.socket.to_string_lossy())),
-            ("user", text(USER)),
-            ("password", self.password.clone()),
-            ("database", text(database)),
-        ]);
+        let mut overrides = Overrides::from([("socket", text(&self.socket.to_string_lossy())), ("database", text(database))]);
+        // Of a server without accounts the socket, which is ours alone, keeps the door.
+        if self.family != Family::MongoDb {
+            overrides.insert("password", self.password.clone());
+        }
+        if !matches!(self.family, Family::MongoDb | Family::Redis) {
+            overrides.insert("user", text(USER));
+        }
         Ok(ResolvedConnection::resolve(&planned, &overrides, &self.folder)?)
     }
 

@@ -2,12 +2,16 @@
 //!
 //! No client program is needed, so no password is in an argument or an environment: it goes over the socket. Read
 //! `wire` (the protocol), `rdb` (what a dump is, and when it is whole), `server` (a private server that proves one),
-//! `restore`.
+//! `restore`, and for drills `loaded` (a server that was started on a dump) and `scratch` (one that the configuration names).
 
+mod loaded;
 mod rdb;
 mod restore;
+mod scratch;
 mod server;
 mod wire;
+
+pub(crate) use loaded::{Answer, answer, check_dump, compare_loaded};
 
 use super::{
     DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, DumpSource, Engine, Preflight, Present, ResolvedConnection, RestoreOutcome,
@@ -15,7 +19,7 @@ use super::{
 };
 use havun_model::{Cancel, DatabaseRecord, ScratchDatabase};
 use std::{collections::BTreeMap, io::Write};
-use wire::Wire;
+use wire::{Reply, Wire};
 
 const FORMS: [DumpForm; 1] = [DumpForm { extension: "rdb", restorable: true }];
 
@@ -36,6 +40,11 @@ struct Keyspace {
     used_memory: u64,
     position: String,
     cluster: bool,
+    /// Of this run of the server: no other run of any server has it.
+    run_id: String,
+    /// `master`, or `slave` of another.
+    role: String,
+    replicas: u64,
 }
 
 impl Keyspace {
@@ -55,6 +64,9 @@ impl Keyspace {
             "used_memory" => self.used_memory = value.parse().unwrap_or_default(),
             "master_repl_offset" => self.position = format!("master_repl_offset {value}"),
             "cluster_enabled" => self.cluster = value == "1",
+            "run_id" => value.clone_into(&mut self.run_id),
+            "role" => value.clone_into(&mut self.role),
+            "connected_slaves" => self.replicas = value.parse().unwrap_or_default(),
             _ if name.strip_prefix("db").is_some_and(|rest| rest.parse::<u32>().is_ok()) => {
                 let number = |wanted: &str| {
                     let field = value.split(',').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == wanted);
@@ -155,6 +167,53 @@ impl Engine for Redis {
     fn open_scratch(&self, _database: Option<&str>) -> Result<Box<dyn ScratchDatabase>, DatabaseError> {
         Ok(Box::new(RedisScratch { wire: self.connect(&Cancel::default())? }))
     }
+
+    fn load_scratch(
+        &self,
+        name: &str,
+        dump: DumpSource<'_>,
+        record: &DatabaseRecord,
+        target: &RestoreTarget,
+        cancel: &Cancel,
+    ) -> Result<RestoreOutcome, DatabaseError> {
+        scratch::load(self, name, dump, record, target, cancel)
+    }
+
+    fn server_identity(&self) -> Option<String> {
+        let found = Keyspace::take(&mut self.connect(&Cancel::default()).ok()?).ok()?;
+        Some(found.run_id).filter(|id| !id.is_empty())
+    }
+
+    fn drop_scratch(&self, name: &str) -> Result<(), DatabaseError> {
+        scratch::drop(self, name)
+    }
+}
+
+/// What a dump of this server does not hold, or another server may not take.
+fn not_in_the_dump(wire: &mut Wire) -> Vec<String> {
+    let names = |reply: Reply| match reply {
+        Reply::List(list) => list.into_iter().filter_map(module_name).collect(),
+        _ => Vec::new(),
+    };
+    let mut said = Vec::new();
+    // Whoever may not ask is told nothing: neither is needed for the dump.
+    let modules: Vec<String> = wire.ask(&[b"MODULE", b"LIST"]).map(names).unwrap_or_default();
+    if !modules.is_empty() {
+        said.push(format!("the server has modules ({}): what is theirs loads only into a server that has them too", modules.join(", ")));
+    }
+    let users = wire.ask(&[b"ACL", b"USERS"]).map(|reply| if let Reply::List(list) = reply { list.len() } else { 0 }).unwrap_or_default();
+    if users > 1 {
+        said.push(format!("the server has {users} users (ACL): they stand in its configuration or ACL file, never in a dump"));
+    }
+    said
+}
+
+/// Of `["name", "ReJSON", "ver", 20008, …]`.
+fn module_name(reply: Reply) -> Option<String> {
+    let Reply::List(fields) = reply else { return None };
+    let mut fields = fields.into_iter();
+    fields.find(|field| field.clone().text() == "name")?;
+    fields.next().map(Reply::text)
 }
 
 struct RedisDump<'a> {
@@ -176,6 +235,7 @@ impl Dump for RedisDump<'_> {
         let version = check.finish()?;
         let after = Keyspace::take(&mut asking)?;
         let mut warnings = before.warnings();
+        warnings.extend(not_in_the_dump(&mut asking));
         let same = before.keys == after.keys;
         if !same {
             warnings.push("keys came and went during the dump, so their number in it is not recorded".to_owned());

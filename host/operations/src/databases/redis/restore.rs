@@ -23,7 +23,7 @@ use std::{
 /// Keys under way at once.
 const BATCH: usize = 200;
 /// Numbers of databases that are looked at for being empty.
-const NUMBERS: u32 = 1024;
+pub(super) const NUMBERS: u32 = 1024;
 
 /// A server is restored as a whole.
 pub(super) fn check_name(engine: &Redis, target: &RestoreTarget) -> Result<(), DatabaseError> {
@@ -46,7 +46,7 @@ pub(super) fn restore(
     }
     let (_server, from, loaded) = prove(dump, &target.safety_dir, cancel)?;
     let mut job = Job { engine, record, target, cancel, from, to: wire, loaded, outcome: RestoreOutcome::default() };
-    job.compare()?;
+    job.outcome.warnings.extend(compare(record, &job.loaded)?);
     match job.spare(&present)? {
         Some(places) => job.swap_in(&present, &places)?,
         None => job.replace(&present)?,
@@ -60,7 +60,7 @@ pub(super) fn restore(
 }
 
 /// A private server that has loaded the dump.
-fn prove(dump: DumpSource<'_>, parent: &Path, cancel: &Cancel) -> Result<(PrivateServer, Wire, Keyspace), DatabaseError> {
+pub(super) fn prove(dump: DumpSource<'_>, parent: &Path, cancel: &Cancel) -> Result<(PrivateServer, Wire, Keyspace), DatabaseError> {
     let folder = PrivateServer::folder(parent)?;
     let path = folder.path().join(PrivateServer::DUMP);
     let mut file = File::create(&path).map_err(DatabaseError::io("make", &path))?;
@@ -73,7 +73,11 @@ fn prove(dump: DumpSource<'_>, parent: &Path, cancel: &Cancel) -> Result<(Privat
     Ok((server, wire, loaded))
 }
 
-fn check_file(path: &Path) -> Result<(), DatabaseError> {
+/// The version of the format, of a file that is whole.
+///
+/// # Errors
+/// [`DatabaseError::BadDump`].
+pub(super) fn check_file(path: &Path) -> Result<String, DatabaseError> {
     let mut nothing = io::sink();
     let mut check = rdb::Check::new(&mut nothing);
     let mut file = File::open(path).map_err(DatabaseError::io("open", path))?;
@@ -84,40 +88,45 @@ fn check_file(path: &Path) -> Result<(), DatabaseError> {
             count => check.write(piece.get(..count).unwrap_or_default())?,
         }
     }
-    let whole = check.finish();
-    whole.map(drop).map_err(|error| DatabaseError::BadDump { database: "all".to_owned(), what: error.to_string() })
+    check.finish().map_err(|error| DatabaseError::BadDump { database: "all".to_owned(), what: error.to_string() })
 }
 
-struct Job<'a> {
-    engine: &'a Redis,
-    record: &'a DatabaseRecord,
-    target: &'a RestoreTarget,
-    cancel: &'a Cancel,
-    from: Wire,
-    to: Wire,
-    loaded: Keyspace,
-    outcome: RestoreOutcome,
+/// What was loaded with what was recorded; keys whose time has come are gone. Returns what there is to say.
+///
+/// # Errors
+/// [`DatabaseError::BadDump`].
+pub(super) fn compare(record: &DatabaseRecord, loaded: &Keyspace) -> Result<Option<String>, DatabaseError> {
+    let bad = |what: String| DatabaseError::BadDump { database: "all".to_owned(), what };
+    let expiring = record.objects.get("expiring keys").copied().unwrap_or_default();
+    let mut gone = 0;
+    for (database, expected) in &record.rows {
+        let found = loaded.keys.get(database).copied().unwrap_or_default();
+        gone += expected.saturating_sub(found);
+        if found > *expected || gone > expiring {
+            return Err(bad(format!("{database} has {found} keys, {expected} were recorded")));
+        }
+    }
+    if record.rows.is_empty() {
+        return Ok(loaded.content().map(|content| format!("how many keys there were is not recorded; there are {content}")));
+    }
+    match loaded.keys.iter().find(|(database, _)| !record.rows.contains_key(*database)) {
+        Some((database, found)) => Err(bad(format!("{database} has {found} keys, and none were recorded"))),
+        None => Ok((gone > 0).then(|| format!("{gone} keys are not back, as their time has come since"))),
+    }
+}
+
+pub(super) struct Job<'a> {
+    pub engine: &'a Redis,
+    pub record: &'a DatabaseRecord,
+    pub target: &'a RestoreTarget,
+    pub cancel: &'a Cancel,
+    pub from: Wire,
+    pub to: Wire,
+    pub loaded: Keyspace,
+    pub outcome: RestoreOutcome,
 }
 
 impl Job<'_> {
-    /// What was loaded with what was recorded; keys whose time has come are gone.
-    fn compare(&mut self) -> Result<(), DatabaseError> {
-        let expiring = self.record.objects.get("expiring keys").copied().unwrap_or_default();
-        let mut gone = 0;
-        for (database, expected) in &self.record.rows {
-            let found = self.loaded.keys.get(database).copied().unwrap_or_default();
-            gone += expected.saturating_sub(found);
-            if found > *expected || gone > expiring {
-                let what = format!("{database} has {found} keys, {expected} were recorded");
-                return Err(DatabaseError::BadDump { database: "all".to_owned(), what });
-            }
-        }
-        if gone > 0 {
-            self.outcome.warnings.push(format!("{gone} keys are not back, as their time has come since"));
-        }
-        Ok(())
-    }
-
     /// For each database of the dump and of the target an empty one; `None` where there are not enough, or not enough
     /// memory for both data sets.
     fn spare(&mut self, present: &Keyspace) -> Result<Option<BTreeMap<u32, u32>>, DatabaseError> {
@@ -186,7 +195,7 @@ impl Job<'_> {
     }
 
     /// Somebody may have filled it since it was chosen.
-    fn still_empty(&mut self, place: u32) -> Result<(), DatabaseError> {
+    pub(super) fn still_empty(&mut self, place: u32) -> Result<(), DatabaseError> {
         self.to.ask(&[b"SELECT", place.to_string().as_bytes()])?;
         match self.to.ask(&[b"DBSIZE"])? {
             Reply::Number(0) => Ok(()),
@@ -223,7 +232,7 @@ impl Job<'_> {
     }
 
     /// Every key of one database of the private server, with its time to live.
-    fn copy(&mut self, number: u32, place: u32) -> Result<(), DatabaseError> {
+    pub(super) fn copy(&mut self, number: u32, place: u32) -> Result<(), DatabaseError> {
         self.from.ask(&[b"SELECT", number.to_string().as_bytes()])?;
         self.to.ask(&[b"SELECT", place.to_string().as_bytes()])?;
         let mut cursor = b"0".to_vec();
@@ -339,7 +348,7 @@ impl Job<'_> {
     }
 }
 
-fn numbers(keys: &BTreeMap<String, u64>) -> impl Iterator<Item = u32> + use<'_> {
+pub(super) fn numbers(keys: &BTreeMap<String, u64>) -> impl Iterator<Item = u32> + use<'_> {
     keys.keys().filter_map(|name| name.strip_prefix("db")?.parse().ok())
 }
 

@@ -41,6 +41,7 @@ impl Place {
             stamp: "20261128_003100".to_owned(),
             owner: None,
             lock_wait: Duration::from_secs(1),
+            erase: None,
         }
     }
 
@@ -233,4 +234,79 @@ fn what_was_filled_while_the_dump_was_proved_is_neither_swapped_nor_flushed() {
             ("1".to_owned(), "1".to_owned())
         );
     }
+}
+
+const DRILL: &str = "havun_drill_0123456789abcdef_2";
+
+/// A dump of [`Place::fill`], and a second server without a password.
+fn dump_and_scratch(lines: &[&str]) -> (Vec<u8>, DatabaseRecord, Place) {
+    let place = place(&[]);
+    place.fill();
+    let (bytes, report) = dump(&*place.engine(), &place).unwrap();
+    (bytes, report.record, Place { server: RedisServer::start("", lines), folder: tempfile::tempdir().unwrap() })
+}
+
+fn load_scratch(scratch: &Place, bytes: &[u8], record: &DatabaseRecord) -> Result<RestoreOutcome, DatabaseError> {
+    let source = |out: &mut (dyn Write + Send)| out.write_all(bytes).map_err(Into::into);
+    let engine = scratch.connect(&[("password", "")]).unwrap();
+    engine.load_scratch(DRILL, &source, record, &scratch.target(false), &Cancel::default())
+}
+
+#[test]
+fn a_drill_on_a_configured_server_takes_away_what_it_put_there_and_nothing_else() {
+    let (bytes, record, scratch) = dump_and_scratch(&[]);
+    let engine = scratch.connect(&[("password", "")]).unwrap();
+    let done = load_scratch(&scratch, &bytes, &record).unwrap();
+    assert_eq!((done.tables_verified, done.rows_verified), (2, 16));
+    engine.drop_scratch("havun_drill_of_another_1").unwrap();
+    assert_eq!(scratch.server.ask(&["DBSIZE"]), "15", "another drill's name takes nothing away");
+    // Somebody has put something of his own there meanwhile.
+    scratch.server.ask(&["SET", "mine", "1"]);
+    let error = engine.drop_scratch(DRILL).unwrap_err();
+    assert!(matches!(&error, DatabaseError::NotEmpty { content, .. } if content.contains("db0 holds 16 keys")), "{error}");
+    assert_eq!(scratch.server.ask(&["GET", "mine"]), "1");
+    scratch.server.ask(&["DEL", "mine"]);
+    engine.drop_scratch(DRILL).unwrap();
+    assert_eq!(scratch.server.ask(&["INFO", "keyspace"]).trim(), "# Keyspace");
+    engine.drop_scratch(DRILL).unwrap();
+}
+
+#[test]
+fn a_configured_server_that_holds_something_or_is_somebodys_replica_is_left_alone() {
+    let (bytes, record, scratch) = dump_and_scratch(&[]);
+    scratch.server.ask(&["-n", "5", "SET", "precious", "1"]);
+    let error = load_scratch(&scratch, &bytes, &record).unwrap_err();
+    assert!(matches!(&error, DatabaseError::NotEmpty { content, .. } if content == "1 keys in db5"), "{error}");
+    scratch.server.ask(&["-n", "5", "DEL", "precious"]);
+    let production = RedisServer::start("", &[]);
+    scratch.server.ask(&["REPLICAOF", "127.0.0.1", &production.port().to_string()]);
+    let error = load_scratch(&scratch, &bytes, &record).unwrap_err();
+    assert!(error.to_string().contains("replica of another server"), "{error}");
+    // One number is not enough for the dump and the mark.
+    let (bytes, record, small) = dump_and_scratch(&["databases 1"]);
+    let mut only = record;
+    only.rows.clear();
+    let error = load_scratch(&small, &bytes, &only).unwrap_err();
+    assert!(matches!(&error, DatabaseError::NotEmpty { content, .. } if content.contains("no database number is left")), "{error}");
+    assert_eq!(small.server.ask(&["DBSIZE"]), "0");
+}
+
+#[test]
+fn two_ways_to_one_server_have_one_identity() {
+    let place = place(&[]);
+    let socket = place.server.socket();
+    let by_socket = place.connect(&[("socket", socket.to_str().unwrap())]).unwrap().server_identity();
+    assert!(by_socket.as_ref().is_some_and(|id| id.len() == 40), "{by_socket:?}");
+    assert_eq!(place.engine().server_identity(), by_socket);
+    let other = place_without_password();
+    assert_ne!(other.connect(&[("password", "")]).unwrap().server_identity(), by_socket);
+}
+
+#[test]
+fn users_of_the_server_are_said_to_be_in_no_dump() {
+    let place = place(&[]);
+    place.fill();
+    place.server.ask(&["ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read"]);
+    let (_, report) = dump(&*place.engine(), &place).unwrap();
+    assert!(report.record.warnings.iter().any(|line| line.contains("2 users (ACL)")), "{:?}", report.record.warnings);
 }
