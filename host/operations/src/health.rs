@@ -225,7 +225,11 @@ impl Check<'_> {
             let word = if row.status == "partial" { "incomplete" } else { "failed" };
             let reason = row.message.lines().next().unwrap_or_default();
             let snapshot: String = row.snapshot.as_deref().unwrap_or_default().chars().take(8).collect();
-            let what = format!("the last drill ({}, snapshot {snapshot}) {word}: {reason}", row.started_at);
+            let at = row
+                .started_at
+                .parse::<Timestamp>()
+                .map_or_else(|_| row.started_at.clone(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string());
+            let what = format!("the last drill ({at}, snapshot {snapshot}) {word}: {reason}");
             self.problem(None, what, "`havun-backup logs` has all reasons, the certificate the whole of it", Vec::new());
         }
         match (state.overdue_since, state.passed_at) {

@@ -16,6 +16,7 @@ mod report;
 
 pub(crate) use items::overrides;
 pub(crate) use pause::left_behind;
+pub(crate) use plan::connections;
 pub use report::{ExpectedChange, ExpectedItem, ProjectRun, RunOutcome, RunReport, RunStats, StoreState};
 
 use crate::{

@@ -191,3 +191,28 @@ fn an_unreadable_file_makes_the_run_partial() {
     assert_eq!(report["projects"][0]["outcome"], "partial");
     assert!(report["projects"][0]["problems"].to_string().contains("secret"), "{report}");
 }
+
+/// A part of what this host remembers of an archive is damaged: nobody can say then what may be missing there. It is said,
+/// nothing is expired, and one full copy lists it anew.
+#[test]
+fn a_damaged_memory_of_an_archive_is_said_and_lets_nothing_be_expired_until_it_is_made_anew() {
+    let mut machine = Machine::new();
+    let root = machine.project("papers", "files", "[projects.papers.retention]\nhot = \"30d\"\narchive = \"7y\"\n");
+    fs::write(root.join("a"), "1").unwrap();
+    machine.call(&["run"]).ended(0);
+    let found =
+        std::process::Command::new("find").arg(machine.at("state/replicas/archive")).args(["-name", "*.[0-9]*.objects"]).output().unwrap();
+    let part = std::path::PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
+    let whole = fs::read(&part).unwrap();
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    fs::write(&part, damaged).unwrap();
+    let said = "what is known of it is damaged";
+    assert!(machine.json(&["health"]).ended(4).stdout.contains(said));
+    let expiry = machine.json(&["archive", "expire", "--store", "archive", "--dry-run"]);
+    assert!(expiry.stdout.contains(said) && expiry.stdout.contains("nobody can say what is missing"), "{expiry:?}");
+    machine.call(&["archive", "push", "--full", "--store", "archive"]).ended(0);
+    assert!(!machine.json(&["health"]).text().contains(said));
+    assert!(!machine.json(&["archive", "expire", "--store", "archive", "--dry-run"]).text().contains(said));
+}

@@ -16,7 +16,7 @@ const KEY: &str = "base64:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=";
 const ENCRYPTED: &str = include_str!("../fixtures/laravel-encrypted.txt");
 
 /// A Laravel application with a MariaDB database of its own name.
-fn laravel(machine: &mut Machine, server: &MariaDb, name: &str, more: &str) -> PathBuf {
+pub(crate) fn laravel(machine: &mut Machine, server: &MariaDb, name: &str, more: &str) -> PathBuf {
     let root = machine.project(name, "laravel", more);
     for folder in
         "bootstrap config database/migrations public storage/app/private storage/app/public storage/framework/views storage/logs".split(' ')
@@ -68,7 +68,7 @@ fn pdf() -> Vec<u8> {
 }
 
 /// A Node.js application with a SQLite database and a JSON one.
-fn nodejs(machine: &mut Machine, more: &str) -> PathBuf {
+pub(crate) fn nodejs(machine: &mut Machine, more: &str) -> PathBuf {
     let root = machine.project("orders", "nodejs", more);
     fs::create_dir_all(root.join("data")).unwrap();
     fs::write(root.join("package.json"), r#"{"name":"orders","dependencies":{"express":"^5.0.0"}}"#).unwrap();
@@ -96,7 +96,7 @@ fn noise(count: usize) -> Vec<u8> {
     std::iter::repeat_with(next).flatten().take(count).collect()
 }
 
-fn files(machine: &mut Machine, name: &str, more: &str) -> PathBuf {
+pub(crate) fn files(machine: &mut Machine, name: &str, more: &str) -> PathBuf {
     let root = machine.project(name, "files", more);
     fs::create_dir_all(root.join("2026")).unwrap();
     fs::write(root.join("2026/contract.pdf"), pdf()).unwrap();
@@ -108,13 +108,13 @@ fn files(machine: &mut Machine, name: &str, more: &str) -> PathBuf {
 }
 
 /// The one project of a report, and its certificates.
-fn only(report: &Value) -> (&Value, Vec<&Value>) {
+pub(crate) fn only(report: &Value) -> (&Value, Vec<&Value>) {
     let project = &report["projects"][0];
     (project, project["drills"].as_array().unwrap().iter().map(|drill| &drill["certificate"]).collect())
 }
 
 /// Drills one project, expects it to fail, and returns its reasons.
-fn reasons(machine: &Machine, project: &str) -> String {
+pub(crate) fn reasons(machine: &Machine, project: &str) -> String {
     let report = machine.json(&["test", "--project", project]).ended(6).json();
     let (project, certificates) = only(&report);
     assert_eq!(project["outcome"], "failed", "{report}");
@@ -127,7 +127,7 @@ fn reasons(machine: &Machine, project: &str) -> String {
 }
 
 /// What drills have left on this machine: folders of this one, and servers' folders of anybody's that name it.
-fn left(machine: &Machine) -> Vec<PathBuf> {
+pub(crate) fn left(machine: &Machine) -> Vec<PathBuf> {
     let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
     let mut found = entries(&machine.at("state/drills"));
     found.extend(entries(&machine.at("scratch")));
@@ -135,7 +135,7 @@ fn left(machine: &Machine) -> Vec<PathBuf> {
 }
 
 /// Server processes whose command line names this machine's folder.
-fn servers(machine: &Machine) -> Vec<u32> {
+pub(crate) fn servers(machine: &Machine) -> Vec<u32> {
     let scratch = machine.at("scratch").to_string_lossy().into_owned();
     let processes = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     processes
@@ -144,7 +144,7 @@ fn servers(machine: &Machine) -> Vec<u32> {
 }
 
 /// A machine whose scratch servers lie in its own folder, so that a test sees its own only.
-fn machine(drill: &str) -> Machine {
+pub(crate) fn machine(drill: &str) -> Machine {
     use std::os::unix::fs::PermissionsExt;
     let mut machine = Machine::new();
     fs::set_permissions(machine.path(), fs::Permissions::from_mode(0o711)).unwrap();
@@ -429,7 +429,7 @@ fn a_database_that_does_not_load_fails_and_a_hostile_one_touches_nothing() {
 }
 
 /// Waits until `ready`, or fails after two minutes.
-fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !ready() {
         assert!(Instant::now() < deadline, "{what}");

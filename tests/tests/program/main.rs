@@ -3,8 +3,10 @@
 
 mod archive;
 mod damage;
+mod drill_servers;
 mod drills;
 mod erasure;
+mod erasure_in_place;
 mod failures;
 mod far;
 mod files;

@@ -137,6 +137,12 @@ fn one(drill: &SnapshotDrill) -> Vec<String> {
             .filter(|file| file.extension().is_some_and(|e| e == "html"))
             .map(|file| format!("  certificate {}", file.display())),
     );
-    lines.extend(drill.not_stored.iter().map(|line| format!("  note: the certificate is not in store {line}; the next run copies it")));
+    lines.extend(c.accepted.iter().map(|accepted| format!("  accepted, though not proven: {} ({})", accepted.what, accepted.by)));
+    lines.extend(drill.not_stored.iter().map(|line| format!("  note: the certificate is not in {line}")));
+    let copied = !drill.not_stored.is_empty() && !drill.stored_in.is_empty();
+    lines.extend(
+        copied
+            .then(|| format!("  note: it is in {}, from where the next run copies it to stores that lack it", drill.stored_in.join(", "))),
+    );
     lines
 }

@@ -281,10 +281,6 @@ fn notify(section: &Section<'_>) -> Notify {
 
 fn drill(section: &Section<'_>, checker: &mut Checker<'_>) -> Drill {
     for (name, at, _) in section.named("databases") {
-        if name == "redis" {
-            let why = "a drill makes scratch databases by name, which Redis has none of; take it out".to_owned();
-            checker.report(at, format!("[drill.databases.redis]: {why}"));
-        }
         if !super::shape::ENGINES.contains(&name) {
             checker.report(at, format!("[drill.databases.{name}]: `{name}` is no engine: there are {}", super::shape::ENGINES.join(", ")));
         }
@@ -306,6 +302,7 @@ fn project_drill(section: &Section<'_>) -> ProjectDrill {
         every: section.term("every"),
         choose: choices(section),
         store: drill_store(section),
+        accept_unproven: section.texts("accept_unproven"),
         known_bad: section.texts("known_bad"),
     }
 }

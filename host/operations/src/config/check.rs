@@ -2,7 +2,7 @@
 
 use super::{
     DrillChoice, Objective, Price, Rate,
-    shape::{ENGINES, Key, Kind, Rule, Shape},
+    shape::{Key, Kind, Rule, Shape},
 };
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
 use jiff::tz::TimeZone;
@@ -204,7 +204,6 @@ impl<'t> Checker<'t> {
             Rule::AnyStore => (text != "any").then(|| self.store_error(text)).flatten(),
             Rule::Objective => text.parse::<Objective>().err().map(|e| e.to_string()),
             Rule::DrillChoice => not_among(text, DrillChoice::ALL.map(DrillChoice::word).as_slice()),
-            Rule::Engine => not_among(text, ENGINES),
             Rule::Digest => text.parse::<Digest>().err().map(|e| e.to_string()),
             Rule::Address => (!is_address(text)).then(|| format!("`{text}` is not a mail address")),
             Rule::Rate => text.parse::<Rate>().err().map(|e| e.to_string()),

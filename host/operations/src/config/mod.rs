@@ -30,6 +30,7 @@ pub use price::{Price, PriceError};
 pub use rate::{Rate, RateError};
 pub use schema::schema;
 pub use secret::{Secret, SecretError};
+pub(crate) use shape::ENGINES;
 pub use show::{Shown, show};
 pub use types::{
     Audit, Config, DatabaseConfig, Drill, DrillChoice, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig,

@@ -76,7 +76,7 @@ fn text(rule: Rule) -> Value {
         Rule::VolumeSize => "^[1-9][0-9]*([MGT]|%ORIGIN|%FREE|%VG)$",
         Rule::Objective => "^[1-9][0-9]{0,5}(min|h|d)$",
         Rule::DrillChoice => "^(newest|oldest|random)$",
-        Rule::Schedule | Rule::TimeZone | Rule::User | Rule::AnyStore | Rule::Engine => ".",
+        Rule::Schedule | Rule::TimeZone | Rule::User | Rule::AnyStore => ".",
     };
     json!({ "type": "string", "pattern": pattern })
 }

@@ -77,8 +77,6 @@ pub(super) enum Rule {
     DrillChoice,
     /// Name of a store, or `any`.
     AnyStore,
-    /// Name of a database engine.
-    Engine,
 }
 
 /// One key.
@@ -106,7 +104,7 @@ const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 /// The kinds of store.
 pub(super) const STORE_KINDS: &[(&str, &Shape)] = &[("local", &LOCAL_STORE), ("sftp", &SFTP_STORE), ("s3", &S3_STORE)];
 /// The database engines that a connection may name.
-pub(super) const ENGINES: &[&str] = &["mariadb", "mysql", "sqlite", "postgresql", "mongodb", "redis"];
+pub(crate) const ENGINES: &[&str] = &["mariadb", "mysql", "sqlite", "postgresql", "mongodb", "redis"];
 /// Schemes of the audit database.
 pub(super) const AUDIT_SCHEMES: &[&str] = &["sqlite", "mysql", "mariadb", "postgres", "postgresql"];
 const SMTP_SCHEMES: &[&str] = &["smtp", "smtps", "smtp+starttls"];
@@ -264,8 +262,8 @@ static DRILL: Shape = Shape {
         optional("user", Kind::Text, "As whom scratch servers run where this program runs as root; nobody unless said."),
         optional(
             "accept_unproven",
-            Kind::CheckedList(Rule::Engine),
-            "Engines whose dumps may stay unproven because this host has no server for them.",
+            Kind::Texts,
+            "What may stay unproven: engines whose dumps this host has no server for, and checks by the name that a certificate gives them (`*` stands for any run of characters). Engines alone accept every skipped check beside them; where a check is named, only those that are named.",
         ),
         optional(
             "databases",
@@ -281,6 +279,7 @@ static PROJECT_DRILL: Shape = Shape {
         optional("every", Kind::Checked(Rule::Term), "As `every` in [drill]."),
         optional("choose", Kind::CheckedList(Rule::DrillChoice), "As `choose` in [drill]."),
         optional("store", Kind::Checked(Rule::AnyStore), "As `store` in [drill]."),
+        optional("accept_unproven", Kind::Texts, "As `accept_unproven` in [drill], and in addition to it."),
         optional("known_bad", Kind::Texts, "Globs, relative to the root, of files that may end early: they were uploaded like that."),
     ],
 };

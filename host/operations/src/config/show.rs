@@ -115,6 +115,7 @@ fn one_project(p: &ProjectConfig) -> Value {
             "every": p.drill.every.map(|term| term.to_string()),
             "choose": p.drill.choose.iter().map(|choice| choice.word()).collect::<Vec<_>>(),
             "store": p.drill.store,
+            "accept_unproven": p.drill.accept_unproven,
             "known_bad": p.drill.known_bad,
         })),
         "databases": p.databases.values().map(|d| (d.name.clone(), database(d))).collect::<Map<_, _>>(),

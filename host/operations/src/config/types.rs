@@ -311,7 +311,7 @@ pub struct Drill {
     pub scratch_dir: PathBuf,
     /// As whom scratch servers run where this program runs as root.
     pub user: String,
-    /// Engines whose dumps may stay unproven on this host because it has no server for them.
+    /// Engines whose dumps, and names of checks which, may stay unproven on this host.
     pub accept_unproven: Vec<String>,
     /// `[drill.databases.ENGINE]`: servers for scratch databases, in place of those that a drill starts itself.
     pub databases: BTreeMap<String, DatabaseConfig>,
@@ -326,6 +326,8 @@ pub struct ProjectDrill {
     pub choose: Vec<DrillChoice>,
     /// As [`Drill::store`].
     pub store: Option<StoreName>,
+    /// As [`Drill::accept_unproven`], in addition to it.
+    pub accept_unproven: Vec<String>,
     /// Globs of files that may end early: they did so when they were uploaded.
     pub known_bad: Vec<String>,
 }

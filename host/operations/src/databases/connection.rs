@@ -13,6 +13,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
@@ -140,8 +141,11 @@ impl ResolvedConnection {
         };
         let port = |c: &Self| c.port().ok().flatten().unwrap_or(usual);
         let real = |text: &str| Path::new(text).canonicalize().unwrap_or_else(|_| PathBuf::from(text));
+        // One socket may have several names.
+        let node = |text: &str| std::fs::metadata(text).ok().map(|meta| (meta.dev(), meta.ino()));
+        let same_node = |a: &str, b: &str| node(a).is_some_and(|of_a| node(b) == Some(of_a));
         match (self.get("socket"), other.get("socket")) {
-            (Some(a), Some(b)) => real(a) == real(b),
+            (Some(a), Some(b)) => real(a) == real(b) || same_node(a, b),
             (Some(_), None) => local(other) && port(other) == usual,
             (None, Some(_)) => local(self) && port(self) == usual,
             (None, None) => port(self) == port(other) && (local(self) && local(other) || self.get("host") == other.get("host")),

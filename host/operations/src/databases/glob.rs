@@ -1,7 +1,7 @@
 //! Names of tables with `*`.
 
 /// Whether `pattern`, in which `*` matches any run of characters, matches the whole of `name`.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(head) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();

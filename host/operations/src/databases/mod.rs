@@ -22,6 +22,8 @@ mod url;
 pub(crate) use connection::read_beneath;
 pub use connection::{Overrides, ResolvedConnection};
 pub use erase::{ErasedRows, RowRule, Subjects, hash as subject_hash};
+pub(crate) use glob::matches as glob_matches;
+pub(crate) use redis::{Answer as RedisAnswer, answer as redis_answer, check_dump as check_redis_dump, compare_loaded as compare_redis};
 pub use sqlite::SqliteScratch;
 
 use crate::process::ProcessError;
@@ -119,6 +121,34 @@ pub struct RestoreTarget {
     pub owner: Option<FileOwner>,
     /// How long to wait for a lock that somebody else holds.
     pub lock_wait: Duration,
+    /// Whoever is erased from the dump before it can be seen in the target; by engines that can
+    /// ([`RestoreOutcome::erased`]).
+    pub erase: Option<EraseFirst>,
+}
+
+/// What a load erases from a dump while it is in a scratch database, or beside the file that it will be.
+#[derive(Debug, Clone)]
+pub struct EraseFirst {
+    /// What is erased.
+    pub rules: Vec<RowRule>,
+    /// Whose.
+    pub subjects: Subjects,
+    /// A target that people use does not get a dump from which they could not be erased.
+    pub must: bool,
+}
+
+impl EraseFirst {
+    /// What came of erasing, as [`RestoreOutcome::erased`] has it.
+    ///
+    /// # Errors
+    /// [`DatabaseError::NotErasedFirst`] where it must have been done.
+    fn settle(&self, done: Result<Vec<ErasedRows>, DatabaseError>) -> Result<Result<Vec<ErasedRows>, String>, DatabaseError> {
+        match done {
+            Err(DatabaseError::Cancelled) => Err(DatabaseError::Cancelled),
+            Err(source) if self.must => Err(DatabaseError::NotErasedFirst { source: Box::new(source) }),
+            done => Ok(done.map_err(|error| crate::error::one_line(&error))),
+        }
+    }
 }
 
 /// What stands in a target, and what a restore would do with it.
@@ -152,6 +182,8 @@ pub struct RestoreOutcome {
     pub problems: Vec<String>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+    /// What [`RestoreTarget::erase`] did, one answer for each rule, or why it could not; `None` where nobody tried.
+    pub erased: Option<Result<Vec<ErasedRows>, String>>,
 }
 
 /// One database, ready to be dumped or restored. New engines implement this and join [`engine`].
@@ -217,7 +249,22 @@ pub trait Engine: Send + Sync {
         None
     }
 
-    /// Drops a database that [`Self::restore`] made under a name of its own; a missing one is fine.
+    /// Loads a dump on a server for drills, under a name that the drill has made up and that nothing else has.
+    ///
+    /// # Errors
+    /// As [`Self::restore`].
+    fn load_scratch(
+        &self,
+        name: &str,
+        dump: DumpSource<'_>,
+        record: &DatabaseRecord,
+        target: &RestoreTarget,
+        cancel: &Cancel,
+    ) -> Result<RestoreOutcome, DatabaseError> {
+        self.restore(dump, record, &RestoreTarget { database: Some(name.to_owned()), ..target.clone() }, cancel)
+    }
+
+    /// Drops what [`Self::load_scratch`] made under `database`, and nothing else; a missing one is fine.
     ///
     /// # Errors
     /// When it is still there afterwards.
@@ -518,6 +565,15 @@ pub enum DatabaseError {
     CannotErase {
         /// As [`Engine::describe`].
         database: String,
+    },
+    /// A live target would have brought back people who were erased.
+    #[error(
+        "nothing was put in place, because whoever is in the erasure register could not be erased from the dump first; \
+         restore it under another name with --database-as, and erase there by hand"
+    )]
+    NotErasedFirst {
+        /// Why.
+        source: Box<DatabaseError>,
     },
     /// Something was to be erased and is still there.
     #[error("not everything was erased from {database}: {what}")]

@@ -119,3 +119,44 @@ fn read(path: &Path) -> Result<String, CheckError> {
     let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
     read.map(|_| text).map_err(|source| CheckError::Io { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::certificate::example, *};
+    use crate::signing::NoteSigner;
+
+    /// Signs `text` as a drill does, and checks the note.
+    fn check(text: &serde_json::Value) -> Result<CertificateCheck, CheckError> {
+        let folder = tempfile::tempdir().unwrap();
+        let signer = NoteSigner::generate("core/havun-backup").unwrap();
+        let path = folder.path().join("c.note");
+        std::fs::write(&path, signer.note(&(serde_json::to_string_pretty(text).unwrap() + "\n"))).unwrap();
+        check_certificate(&path, signer.verifier())
+    }
+
+    #[test]
+    fn certificates_of_older_and_newer_programs_are_read() {
+        let whole = serde_json::to_value(example()).unwrap();
+        assert_eq!(check(&whole).unwrap().certificate, example());
+        // An older one: it knew fewer fields.
+        let mut old = whole.clone();
+        old["files"] = serde_json::json!({ "expected": 3, "found": 3 });
+        old["databases"] = serde_json::json!([{ "item": "db", "engine": "redis", "result": "passed" }]);
+        for field in ["objectives", "erasures", "accepted", "compliance", "steps", "checks", "notes"] {
+            old.as_object_mut().unwrap().remove(field);
+        }
+        let read = check(&old).unwrap().certificate;
+        assert!(read.files.done && read.files.expected == 3, "it had compared them: {read:?}");
+        assert_eq!(read.databases.first().map(|d| d.engine.as_str()), Some("redis"));
+        // A newer one: it knows more, at every level.
+        let mut new = whole;
+        for path in ["", "/snapshot", "/strategy", "/files", "/objectives"] {
+            new.pointer_mut(path).unwrap()["of_tomorrow"] = serde_json::json!({ "a": [1] });
+        }
+        new["program"] = "havun-backup 9.0.0".into();
+        let read = check(&new).unwrap();
+        assert_eq!(read.certificate.snapshot, example().snapshot);
+        // What is signed and is something else is no certificate.
+        assert!(matches!(check(&serde_json::json!({ "format": "something else" })), Err(CheckError::NoCertificate { .. })));
+    }
+}

@@ -27,10 +27,12 @@ pub(super) struct Servers<'a> {
     running: BTreeMap<Family, ScratchServer>,
     /// Those that cannot be had, so that nobody tries again, and whether that is only because they are not installed.
     absent: BTreeMap<Family, (bool, String)>,
+    /// Where nothing may be loaded; looked for when a configured server is to be used.
+    productions: std::cell::OnceCell<foreign::Productions>,
 }
 
 /// How a database's proof ended, when it did not go through.
-enum Unproven {
+pub(super) enum Unproven {
     /// Something is wrong.
     Failed(String),
     /// This host cannot tell.
@@ -45,12 +47,14 @@ impl From<String> for Unproven {
 }
 
 /// A scratch database that holds a dump.
-struct Loaded {
-    engine: Box<dyn Engine>,
-    /// What the engine calls it; `None` for a file.
-    database: Option<String>,
+pub(super) struct Loaded {
+    pub engine: Box<dyn Engine>,
+    /// What the engine calls it; `None` for a file, and for a server of its own.
+    pub database: Option<String>,
     /// It lies on a server of the configuration.
-    is_foreign: bool,
+    pub is_foreign: bool,
+    /// The server that holds this dump and nothing else.
+    pub server: Option<ScratchServer>,
 }
 
 /// The proven databases of one snapshot, open for the strategy's questions.
@@ -101,7 +105,7 @@ pub(super) struct Source<'a> {
 
 impl<'a> Servers<'a> {
     pub fn new(cx: &'a Context) -> Self {
-        Self { cx, running: BTreeMap::new(), absent: BTreeMap::new() }
+        Self { cx, running: BTreeMap::new(), absent: BTreeMap::new(), productions: std::cell::OnceCell::new() }
     }
 
     /// Starts what the snapshot will need, so that the time for that is none of the restore's.
@@ -169,6 +173,13 @@ impl<'a> Servers<'a> {
     pub fn forget(&mut self, proven: Proven, folder: &mut DrillFolder) -> Vec<String> {
         let mut errors = Vec::new();
         for (item, loaded) in proven.loaded {
+            if let Some(server) = loaded.server {
+                let place = server.folder().to_owned();
+                drop(server);
+                // What cannot be removed now is removed with the drill's folder, which says why it cannot.
+                let _ = super::folder::remove_tree(&place);
+                continue;
+            }
             let Some(database) = &loaded.database else { continue };
             match loaded.engine.drop_scratch(database) {
                 Ok(()) if loaded.is_foreign => errors.extend(folder.forget_foreign(database).err().map(|e| one_line(&e))),
@@ -193,6 +204,9 @@ impl<'a> Servers<'a> {
             record.database.as_ref().ok_or_else(|| format!("the snapshot holds no whole dump of it: {}", record.problems.join("; ")))?;
         let loaded = match database.engine.as_str() {
             "sqlite" => self.file(source, item, database, line)?,
+            "redis" if !self.cx.config.drill.databases.contains_key("redis") => {
+                return super::redis::load(self.cx, source, record, database, folder, line);
+            }
             engine if self.cx.config.drill.databases.contains_key(engine) => self.foreign(source, database, folder, line)?,
             _ => self.own(database, folder, line)?,
         };
@@ -222,20 +236,19 @@ impl<'a> Servers<'a> {
         let overrides = engines::Overrides::from([("path", path.to_string_lossy().into_owned().into())]);
         let connection = ResolvedConnection::resolve(&planned, &overrides, source.place).map_err(|e| one_line(&e))?;
         line.scratch_server = format!("SQLite {}", rusqlite::version());
-        Ok(Loaded { engine: foreign::opened(connection)?, database: None, is_foreign: false })
+        Ok(Loaded { engine: foreign::opened(connection)?, database: None, is_foreign: false, server: None })
     }
 
     fn own(&mut self, database: &DatabaseRecord, folder: &mut DrillFolder, line: &mut CertifiedDatabase) -> Result<Loaded, Unproven> {
         let family = Family::of(database).ok_or_else(|| {
             let engine = &database.engine;
-            let next = if engine == "redis" { String::new() } else { format!("; name one at [drill.databases.{engine}]") };
-            Unproven::Skipped(format!("this program starts no scratch server for `{engine}`{next}"))
+            Unproven::Skipped(format!("this program starts no scratch server for `{engine}`; name one at [drill.databases.{engine}]"))
         })?;
         let name = folder.database();
         let server = self.server(family, folder)?;
         line.scratch_server = server.version().to_owned();
         let connection = server.connection(&database.engine, &name).map_err(|e| one_line(&e))?;
-        Ok(Loaded { engine: foreign::opened(connection)?, database: Some(name), is_foreign: false })
+        Ok(Loaded { engine: foreign::opened(connection)?, database: Some(name), is_foreign: false, server: None })
     }
 
     fn foreign(
@@ -250,14 +263,16 @@ impl<'a> Servers<'a> {
         let again = foreign::connection(self.cx, &database.engine, &name).ok_or_else(|| "it is not configured".to_owned())??;
         let engine = foreign::opened(again)?;
         let project = source.prepared.project();
-        let refused = foreign::refuse_production(self.cx, project, database.connection.as_ref(), source.tree, &connection, &*engine);
+        let productions = self.productions.get_or_init(|| foreign::productions(self.cx));
+        let refused =
+            foreign::refuse_production(self.cx, project, database.connection.as_ref(), source.tree, &connection, &*engine, productions);
         refused.map_err(|refused| match refused {
             Refused::Production(why) => Unproven::Failed(why),
             Refused::Unknown(why) => Unproven::Skipped(why),
         })?;
         line.scratch_server = format!("the server of [drill.databases.{}]", database.engine);
         folder.note_foreign(&database.engine, &name).map_err(|e| one_line(&e))?;
-        Ok(Loaded { engine, database: Some(name), is_foreign: true })
+        Ok(Loaded { engine, database: Some(name), is_foreign: true, server: None })
     }
 
     fn server(&mut self, family: Family, folder: &DrillFolder) -> Result<&ScratchServer, Unproven> {
@@ -266,7 +281,7 @@ impl<'a> Servers<'a> {
             match self.start(family, folder) {
                 Ok(server) => drop(self.running.insert(family, server)),
                 Err(error) if error.is_cancelled() => return Err(Unproven::Cancelled),
-                Err(error) => drop(self.absent.insert(family, (error.is_not_installed(), one_line(&error)))),
+                Err(error) => drop(self.absent.insert(family, (error.is_of_this_host(), one_line(&error)))),
             }
         }
         match (self.running.get(&family), self.absent.get(&family)) {
@@ -303,19 +318,33 @@ impl<'a> Servers<'a> {
             stamp: self.cx.now().strftime("%Y%m%d_%H%M%S").to_string(),
             owner: None,
             lock_wait: self.cx.lock_wait,
+            erase: None,
         };
-        let done = loaded.engine.restore(dump, database, &target, &self.cx.cancel).map_err(|error| match error {
+        let cancel = &self.cx.cancel;
+        let done = match &loaded.database {
+            Some(name) => loaded.engine.load_scratch(name, dump, database, &target, cancel),
+            None => loaded.engine.restore(dump, database, &target, cancel),
+        };
+        let done = done.map_err(|error| match error {
             DatabaseError::Cancelled => Unproven::Cancelled,
+            // That a program is not there says nothing of the dump.
+            error @ (DatabaseError::NoClient { .. } | DatabaseError::OldClient { .. }) => Unproven::Skipped(one_line(&error)),
             error => lacking(one_line(&error)),
         })?;
         line.tables_found = done.tables_verified;
         line.rows_found = done.rows_verified;
         line.bytes = entry.size;
         line.notes.extend(done.warnings);
-        if record.outcome != Outcome::Ok {
-            return Err(Unproven::Failed(partial(record)));
-        }
-        if done.problems.is_empty() { Ok(()) } else { Err(Unproven::Failed(done.problems.join("; "))) }
+        whole(record, done.problems)
+    }
+}
+
+/// What was loaded and compared proves only what the snapshot holds wholly.
+pub(super) fn whole(record: &ItemRecord, problems: Vec<String>) -> Result<(), Unproven> {
+    match (record.outcome, problems.is_empty()) {
+        (Outcome::Ok, true) => Ok(()),
+        (Outcome::Ok, false) => Err(Unproven::Failed(problems.join("; "))),
+        _ => Err(Unproven::Failed(partial(record))),
     }
 }
 

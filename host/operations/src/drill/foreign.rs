@@ -5,7 +5,8 @@ use crate::{
     context::Context,
     databases::{self, DatabaseError, Engine, Overrides, ResolvedConnection},
     error::one_line,
-    run::overrides,
+    project,
+    run::{self, overrides},
 };
 use havun_model::{Connection, ProjectName};
 use std::path::Path;
@@ -35,8 +36,9 @@ pub(super) fn drop_database(cx: &Context, engine: &str, database: &str) -> Resul
     let missing = || format!("[drill.databases.{engine}] is not in the configuration any more");
     let connection = connection(cx, engine, database).ok_or_else(missing)??;
     let engine = opened(connection)?;
-    // An engine that was killed while it loaded leaves what it proves a dump in, too.
-    for name in [database.to_owned(), format!("{database}{LOADING}")] {
+    // An engine that was killed while it loaded leaves what it proves a dump in, too. That goes first: it may belong to roles that
+    // go with the other.
+    for name in [format!("{database}{LOADING}"), database.to_owned()] {
         engine.drop_scratch(&name).map_err(|e| one_line(&e))?;
     }
     Ok(())
@@ -54,8 +56,39 @@ pub(super) enum Refused {
     Unknown(String),
 }
 
+/// What is in production: connections of every project of the configuration, with the project's name.
+pub(super) type Productions = Vec<(ProjectName, Connection)>;
+
+/// As the configuration names them, as each strategy would back them up now, and as the newest snapshot on this machine was
+/// made from them.
+pub(super) fn productions(cx: &Context) -> Productions {
+    let mut all = Productions::new();
+    for project in cx.config.projects.values() {
+        let mut found = run::connections(cx, project);
+        found.extend(newest(cx, project).into_iter().filter(|connection| !found.contains(connection)).collect::<Vec<_>>());
+        // Where the strategy knows a connection, the configuration may say only what it does not.
+        let named = project.databases.keys().filter(|name| !found.iter().any(|known| known.name == **name));
+        let bare = named.map(|name| Connection { name: name.clone(), engine: String::new(), parameters: Vec::new() });
+        found.extend(bare.collect::<Vec<_>>());
+        all.extend(found.into_iter().map(|connection| (project.name.clone(), connection)));
+    }
+    all
+}
+
+/// Those of the newest snapshot, where it can be read without leaving this machine.
+fn newest(cx: &Context, project: &ProjectConfig) -> Vec<Connection> {
+    let local = project::primary(cx, project).filter(|name| cx.config.stores.get(name).is_none_or(|store| !store.kind.is_remote()));
+    let snapshots = local.and_then(|name| {
+        let store = project::open_store(cx, &project.name, &name).ok()?;
+        project::open_vault(cx, &project.name, &store).ok()?.snapshots().ok()
+    });
+    let newest = snapshots.and_then(|list| list.snapshots.into_iter().max_by_key(|stored| stored.snapshot.started_at));
+    let items = newest.map(|stored| stored.snapshot.items).unwrap_or_default();
+    items.into_values().filter_map(|item| item.database?.connection).collect()
+}
+
 /// Refuses a scratch server that is the project's own, as its live tree, or the restored one, says where that is, and one
-/// that the configuration names as another project's. What cannot be told is refused as well.
+/// that is any other project's. What cannot be told is refused as well.
 ///
 /// # Errors
 /// [`Refused`].
@@ -66,6 +99,7 @@ pub(super) fn refuse_production(
     restored: &Path,
     scratch: &ResolvedConnection,
     engine: &dyn Engine,
+    productions: &Productions,
 ) -> Result<(), Refused> {
     let name = scratch.engine();
     let unknown = |why: &str| {
@@ -92,22 +126,31 @@ pub(super) fn refuse_production(
     if !compared {
         return Err(unknown(&why));
     }
-    others(cx, scratch, identity.as_deref())
+    others(cx, scratch, identity.as_deref(), productions)
 }
 
-/// Those of all projects that the configuration itself names. One that cannot be asked is compared by its address.
-fn others(cx: &Context, scratch: &ResolvedConnection, identity: Option<&str>) -> Result<(), Refused> {
-    for project in cx.config.projects.values() {
-        for name in project.databases.keys() {
-            let planned = Connection { name: name.clone(), engine: scratch.engine().to_owned(), parameters: Vec::new() };
-            let Ok(parameters) = overrides(project, name) else { continue };
-            let Ok(production) = ResolvedConnection::resolve(&planned, &parameters, &project.root) else { continue };
-            if let Err(Some(same)) = compare(&project.name, name, production, scratch, identity) {
-                return Err(same);
-            }
+/// Those of all projects. One that cannot be asked is compared by its address.
+fn others(cx: &Context, scratch: &ResolvedConnection, identity: Option<&str>, productions: &Productions) -> Result<(), Refused> {
+    for (name, planned) in productions {
+        let Some(project) = cx.config.projects.get(name) else { continue };
+        let Ok(parameters) = overrides(project, &planned.name) else { continue };
+        let engine = if planned.engine.is_empty() { scratch.engine() } else { &planned.engine };
+        let planned = Connection { engine: engine.to_owned(), ..planned.clone() };
+        let Ok(production) = ResolvedConnection::resolve(&planned, &parameters, &project.root) else { continue };
+        if !is_kin(production.engine(), scratch.engine()) {
+            continue;
+        }
+        if let Err(Some(same)) = compare(name, &planned.name, production, scratch, identity) {
+            return Err(same);
         }
     }
     Ok(())
+}
+
+/// Whether a server of one may be a server of the other.
+fn is_kin(production: &str, scratch: &str) -> bool {
+    let family = |engine: &str| if engine == "mysql" { "mariadb".to_owned() } else { engine.to_owned() };
+    family(production) == family(scratch)
 }
 
 /// # Errors

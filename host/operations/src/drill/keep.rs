@@ -42,24 +42,26 @@ impl Forms {
         Self { forms: [("note", format!("{json}\n{signature}")), ("json", json), ("md", markdown), ("html", html)] }
     }
 
-    /// Writes them to this host; the note first, as it holds everything.
-    ///
-    /// # Errors
-    /// [`OperationError::Io`].
-    pub fn write(&self, cx: &Context, certificate: &Certificate) -> Result<Vec<PathBuf>, OperationError> {
+    /// Writes them to this host; the note first, as it holds everything. Returns what was written, and why not all of it.
+    pub fn write(&self, cx: &Context, certificate: &Certificate) -> (Vec<PathBuf>, Option<OperationError>) {
+        let mut files = Vec::new();
+        let lost = self.write_to(cx, certificate, &mut files).err();
+        (files, lost)
+    }
+
+    fn write_to(&self, cx: &Context, certificate: &Certificate, files: &mut Vec<PathBuf>) -> Result<(), OperationError> {
         cx.private_dir("")?;
         let folder = cx.config.host.state_dir.join(CERTIFICATES).join(certificate.project.as_str());
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(|source| OperationError::Io { doing: "cannot make", path: folder.clone(), source })?;
         let stem = format!("{}-{}", certificate.started_at.strftime("%Y%m%dT%H%M%SZ"), certificate.snapshot.id.short());
         let stem = free_stem(&folder, &stem);
-        let mut files = Vec::new();
         for (extension, text) in &self.forms {
             let path = folder.join(format!("{stem}.{extension}"));
             write_new(&path, text.as_bytes()).map_err(|source| OperationError::Io { doing: "cannot write", path: path.clone(), source })?;
             files.push(path);
         }
-        Ok(files)
+        Ok(())
     }
 
     /// Puts them into one store of the project.
@@ -107,7 +109,7 @@ pub(super) fn store_everywhere(
         match forms.store(cx, project, &name, certificate) {
             Ok(()) => stored.push(name.to_string()),
             Err(OperationError::Interrupted) => return Err(OperationError::Interrupted),
-            Err(error) => not.push(format!("{name}: {}", one_line(&error))),
+            Err(error) => not.push(format!("store `{name}`: {}", one_line(&error))),
         }
     }
     Ok((stored, not))

@@ -8,8 +8,9 @@
 //! What a drill makes is removed when it ends; what a killed one leaves, when the next drill or run begins.
 //!
 //! Read this file, then `choose` (which snapshots), `one` (one drill from its first to its last step) with `files`,
-//! `endings` and `databases`, `certificate` and `keep` (what is left behind), `folder` and `leftovers` (what is not), `due`.
+//! `endings`, `databases` and `redis`, `certificate` and `keep` (what is left behind), `folder` and `leftovers` (what is not), `due`.
 
+mod accept;
 mod certificate;
 mod check;
 mod choose;
@@ -22,9 +23,10 @@ mod foreign;
 mod keep;
 mod leftovers;
 mod one;
+mod redis;
 
 pub use certificate::{
-    Certificate, CertifiedDatabase, CertifiedFiles, CertifiedSnapshot, CertifiedStrategy, DrillResult, Objectives, html, markdown,
+    Accepted, Certificate, CertifiedDatabase, CertifiedFiles, CertifiedSnapshot, CertifiedStrategy, DrillResult, Objectives, html, markdown,
 };
 pub use check::{CertificateCheck, CheckError, check_certificate};
 pub use due::DrillSummary;
@@ -32,6 +34,7 @@ pub(crate) use due::{state, summary};
 pub(crate) use leftovers::sweep;
 
 use crate::{
+    audit::LogRow,
     config::ProjectConfig,
     context::{Context, new_run_id},
     error::{OperationError, exit, one_line},
@@ -191,9 +194,13 @@ pub fn drill(cx: &Context, options: &DrillOptions) -> Result<DrillReport, Operat
 fn one_project(job: &one::Job<'_>) -> Result<ProjectDrill, OperationError> {
     let (cx, project) = (job.cx, job.project);
     let mut done = empty(cx, project);
-    if job.options.due && !state(cx, project)?.is_due() {
-        done.outcome = DrillOutcome::NotDue;
-        return Ok(done);
+    if job.options.due {
+        let known = state(cx, project)?;
+        if !known.is_due() {
+            done.outcome = DrillOutcome::NotDue;
+            done.notes.extend(known.last.filter(|row| row.status != "ok").map(|row| not_passed(project, &row)));
+            return Ok(done);
+        }
     }
     let chosen = choose::choose(job)?;
     done.notes = chosen.notes;
@@ -208,6 +215,15 @@ fn one_project(job: &one::Job<'_>) -> Result<ProjectDrill, OperationError> {
     done.outcome = worst(&done.drills);
     done.ended_at = cx.now();
     Ok(done)
+}
+
+/// One passed recently enough, and a later one did not.
+fn not_passed(project: &ProjectConfig, row: &LogRow) -> String {
+    let word = if row.status == "partial" { "incomplete" } else { "failed" };
+    format!(
+        "the last drill is {word}, though one that passed is recent enough: `havun-backup test --project {}` drills again",
+        project.name
+    )
 }
 
 fn empty(cx: &Context, project: &ProjectConfig) -> ProjectDrill {

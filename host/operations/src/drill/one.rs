@@ -1,7 +1,8 @@
 //! One drill: restore, compare, load, ask, measure, certify.
 
 use super::{
-    SnapshotDrill,
+    Accepted, SnapshotDrill,
+    accept::Acceptance,
     certificate::{Certificate, CertifiedFiles, CertifiedSnapshot, CertifiedStrategy, DrillResult, FORMAT, Objectives},
     choose::Chosen,
     databases::{Proven, Servers, Source},
@@ -28,6 +29,10 @@ use std::path::Path;
 const CUT_OFF_NAMED: usize = 10;
 /// A loaded database takes so many times the bytes of its dump: rows, indexes, and the server's own files.
 const LOADED_TIMES: u64 = 3;
+/// Where a certificate is kept beside the stores.
+const HERE: &str = "the state folder of this host";
+/// What to do about a file that no backup has cut off.
+const UPLOADED_SO: &str = "look at the live file: where it was uploaded like that, name it at `known_bad` in the project's `drill` section";
 /// What an empty server takes, in bytes.
 const EMPTY_SERVER: u64 = 256 << 20;
 
@@ -54,8 +59,10 @@ struct Findings {
     reasons: Vec<String>,
     /// What could not be proven, and is not accepted to be so.
     unproven: Vec<String>,
-    /// Databases that were not proven, and may stay so.
-    accepted: usize,
+    /// What was not proven, and may stay so.
+    accepted: Vec<Accepted>,
+    /// The engine of a database that is among it.
+    lacking: Option<String>,
     notes: Vec<String>,
 }
 
@@ -120,8 +127,14 @@ fn certified(
     findings.notes.extend(folder::remove_tree(&place).err().map(|e| format!("the next drill removes what is left: {}", one_line(&e))));
     let certificate = certify(job, chosen, &snapshot, started_at, user, findings);
     let forms = Forms::make(&certificate, job.signer);
-    let files = forms.write(cx, &certificate)?;
-    let (stored_in, not_stored) = keep::store_everywhere(cx, project, &forms, &certificate)?;
+    let (files, lost) = forms.write(cx, &certificate);
+    let (stored_in, mut not_stored) = keep::store_everywhere(cx, project, &forms, &certificate)?;
+    match lost {
+        // Nobody could show it to anybody.
+        Some(error) if stored_in.is_empty() => return Err(error),
+        Some(error) => not_stored.insert(0, format!("{HERE}: {}", one_line(&error))),
+        None => {}
+    }
     Ok(SnapshotDrill { certificate, files, stored_in, not_stored })
 }
 
@@ -207,7 +220,7 @@ fn take_files(compared: Compared, lost: Vec<FailedPath>, findings: &mut Findings
         0 => Check { name, outcome: "pass".to_owned(), detail: "PDF, PNG, JPEG, GIF, ZIP, RIFF, 7z and SQLite files".to_owned() },
         count => {
             let more = if count > CUT_OFF_NAMED { format!("; and {} more", count - CUT_OFF_NAMED) } else { String::new() };
-            Check { name, outcome: "fail".to_owned(), detail: format!("cut off: {}{more}", named.join("; ")) }
+            Check { name, outcome: "fail".to_owned(), detail: format!("cut off: {}{more} ({UPLOADED_SO})", named.join("; ")) }
         }
     };
     findings.checks.push(check);
@@ -229,15 +242,18 @@ fn take_erasures(
 }
 
 fn take_databases(job: &Job<'_>, proven: &Proven, findings: &mut Findings) {
+    let accept = Acceptance::of(&job.cx.config, job.project);
     for database in &proven.certified {
         let line = format!("database `{}`: {}", database.item, database.detail);
         match database.result.as_str() {
             "passed" => {}
-            "skipped" if job.cx.config.drill.accept_unproven.contains(&database.engine) => {
-                findings.accepted += 1;
-                findings.notes.push(format!("not proven, as `accept_unproven` allows: {line}"));
-            }
-            "skipped" => findings.unproven.push(line),
+            "skipped" => match accept.database(&database.engine, &line) {
+                Some(accepted) => {
+                    findings.lacking = Some(database.engine.clone());
+                    findings.accepted.push(accepted);
+                }
+                None => findings.unproven.push(line),
+            },
             _ => findings.reasons.push(line),
         }
     }
@@ -275,18 +291,17 @@ fn judge(job: &Job<'_>, prepared: &PreparedRestore<'_>, tree: &Path, proven: &Pr
     findings.reasons.extend(failed);
 }
 
-/// What a strategy could not look at is not proven. Where a database may stay unproven, so may what it was needed for.
+/// What a strategy could not look at is not proven, unless the configuration accepts it.
 fn unproven_checks(job: &Job<'_>, checks: &[Check], findings: &mut Findings) {
     if checks.is_empty() {
         findings.unproven.push("the strategy has checked nothing, so that nobody has said whether the application is whole".to_owned());
     }
-    let accepted = &job.cx.config.drill.accept_unproven;
-    let lacks_accepted = findings.accepted > 0;
+    let accept = Acceptance::of(&job.cx.config, job.project);
     for check in checks.iter().filter(|check| check.outcome == "skipped") {
         let line = format!("check `{}`: {}", check.name, check.detail);
-        match lacks_accepted {
-            true => findings.notes.push(format!("not proven, as `accept_unproven` allows for {}: {line}", accepted.join(", "))),
-            false => findings.unproven.push(line),
+        match accept.check(&check.name, findings.lacking.as_deref(), &line) {
+            Some(accepted) => findings.accepted.push(accepted),
+            None => findings.unproven.push(line),
         }
     }
 }
@@ -341,6 +356,7 @@ fn certify(job: &Job<'_>, chosen: &Chosen, snapshot: &Snapshot, started_at: Time
         checks: findings.checks,
         objectives,
         erasures: findings.erasures,
+        accepted: findings.accepted,
         notes: findings.notes,
         signer: job.signer.verifier().to_string(),
     }

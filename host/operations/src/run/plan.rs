@@ -1,7 +1,9 @@
 //! The plan of one project: made the same way for a run and for a dry run.
 
 use crate::{config::ProjectConfig, context::Context, error::OperationError, strategies};
-use havun_model::{BackupPlan, DatabaseItem, GeneratedItem, GitItem, ItemKind, ItemName, PlanItem, Strategy, StrategyContext, TreeItem};
+use havun_model::{
+    BackupPlan, Connection, DatabaseItem, GeneratedItem, GitItem, ItemKind, ItemName, PlanItem, Strategy, StrategyContext, TreeItem,
+};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// A plan and who made it.
@@ -62,6 +64,13 @@ pub(super) fn plan(cx: &Context, project: &ProjectConfig, run_id: &str) -> Resul
     Ok(Planned { strategy, context, plan })
 }
 
+/// The connections that the project's strategy would back up now, as far as it can be asked.
+pub(crate) fn connections(cx: &Context, project: &ProjectConfig) -> Vec<Connection> {
+    let planned = plan(cx, project, "connections");
+    let of = |item: PlanItem| if let ItemKind::Database(database) = item.kind { Some(database.connection) } else { None };
+    planned.map(|planned| planned.plan.items.into_iter().filter_map(of).collect()).unwrap_or_default()
+}
+
 /// What of a plan could not be stored under the paths of a manifest.
 fn broken_rule(plan: &BackupPlan) -> Option<String> {
     if plan.items.is_empty() {
@@ -92,7 +101,6 @@ fn broken_rule(plan: &BackupPlan) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use havun_model::Connection;
 
     fn database(name: &str) -> PlanItem {
         let connection = Connection { name: "main".into(), engine: "sqlite".into(), parameters: Vec::new() };

@@ -83,7 +83,7 @@ impl Engine for Postgresql {
         target: &RestoreTarget,
         cancel: &Cancel,
     ) -> Result<RestoreOutcome, DatabaseError> {
-        restore::restore(self, dump, record, target, cancel)
+        restore::restore(self, dump, record, target, None, cancel)
     }
 
     fn open_scratch(&self, database: Option<&str>) -> Result<Box<dyn ScratchDatabase>, DatabaseError> {
@@ -111,11 +111,25 @@ impl Engine for Postgresql {
         rows.into_iter().flatten().next()
     }
 
+    fn load_scratch(
+        &self,
+        name: &str,
+        dump: DumpSource<'_>,
+        record: &DatabaseRecord,
+        target: &RestoreTarget,
+        cancel: &Cancel,
+    ) -> Result<RestoreOutcome, DatabaseError> {
+        let target = RestoreTarget { database: Some(name.to_owned()), ..target.clone() };
+        restore::restore(self, dump, record, &target, Some(name), cancel)
+    }
+
+    /// With the roles that were made for it.
     fn drop_scratch(&self, database: &str) -> Result<(), DatabaseError> {
         let cancel = Cancel::default();
         let clients = Clients::find(&self.connection, database, &self.describe_database(database), &cancel)?;
         let place = clients.maintenance(&cancel)?;
-        clients.query(&place, &format!("DROP DATABASE IF EXISTS {};", names::quoted(database)), &cancel).map(|_| ())
+        clients.query(&place, &format!("DROP DATABASE IF EXISTS {};", names::quoted(database)), &cancel)?;
+        roles::drop_marked(database, &clients, &place, &cancel)
     }
 }
 

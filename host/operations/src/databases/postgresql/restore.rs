@@ -8,6 +8,7 @@ use super::{
     Clients, Inventory, Postgresql,
     client::version_in,
     dump::{bad_dump, dump},
+    erase,
     guard::{Guard, Passed, Rules},
     names::{quoted, with_suffix},
     roles::Standing,
@@ -15,7 +16,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    databases::{DatabaseError, DumpSource, Present, RestoreOutcome, RestoreTarget},
+    databases::{DatabaseError, DumpSource, EraseFirst, Present, RestoreOutcome, RestoreTarget},
     process,
 };
 use havun_model::{Cancel, DatabaseRecord};
@@ -56,6 +57,7 @@ pub(super) fn restore(
     dump: DumpSource<'_>,
     record: &DatabaseRecord,
     target: &RestoreTarget,
+    mark: Option<&str>,
     cancel: &Cancel,
 ) -> Result<RestoreOutcome, DatabaseError> {
     let database = target.database.clone().unwrap_or_else(|| engine.database.clone());
@@ -64,7 +66,8 @@ pub(super) fn restore(
     let place = clients.maintenance(cancel)?;
     let standing = Standing::take(&clients, &place, cancel)?;
     let present = Settings::read(&clients, &place, &database, cancel)?;
-    let mut job = Job { clients, place, standing, describe, database, present, dump, record, cancel, warnings: Vec::new() };
+    let (erase, warnings) = (target.erase.as_ref(), Vec::new());
+    let mut job = Job { clients, place, standing, describe, database, present, dump, record, engine, erase, mark, cancel, warnings };
     let content = job.content(&job.database)?;
     match content {
         Some(content) if !target.replace => Err(DatabaseError::NotEmpty { database: job.describe, content }),
@@ -83,6 +86,10 @@ pub(super) struct Job<'a> {
     pub present: Option<Settings>,
     dump: DumpSource<'a>,
     record: &'a DatabaseRecord,
+    engine: &'a Postgresql,
+    erase: Option<&'a EraseFirst>,
+    /// By which the roles that are made here are known later.
+    mark: Option<&'a str>,
     pub cancel: &'a Cancel,
     pub warnings: Vec<String>,
 }
@@ -150,7 +157,7 @@ impl Job<'_> {
     /// Placeholders for the roles that the dump names and this server lacks.
     fn make_roles(&mut self) -> Result<Vec<String>, DatabaseError> {
         let needed = Settings::recorded_roles(self.record);
-        let made = self.standing.make_roles(&needed, &self.clients, &self.place, self.cancel)?;
+        let made = self.standing.make_roles(&needed, self.mark, &self.clients, &self.place, self.cancel)?;
         if !made.is_empty() {
             let text = format!(
                 "made as placeholders, without login, password and memberships (the snapshot's {}.globals.sql has them): roles {}",
@@ -211,11 +218,15 @@ impl Job<'_> {
         Ok(name)
     }
 
-    /// Loads into `database` and compares with the record.
+    /// Loads into `database`, compares with the record, and erases whoever the target asks for.
     fn load_whole(&mut self, database: &str, one_transaction: bool) -> Result<RestoreOutcome, DatabaseError> {
         let passed = self.load(database, one_transaction)?;
         self.warnings.extend(passed.left_out);
         let mut outcome = self.compare(database, &passed.seen)?;
+        if let Some(first) = self.erase {
+            let done = erase::erase(self.engine, database, &first.rules, &first.subjects, self.cancel);
+            outcome.erased = Some(first.settle(done)?);
+        }
         if let Err(error) = self.clients.query(database, "ANALYZE;", self.cancel) {
             outcome.warnings.push(format!("not analysed; run ANALYZE in it: {error}"));
         }
@@ -323,6 +334,8 @@ impl Job<'_> {
             self.warnings.push(format!("the encoding of the database is {encoding}, that of the dump {}", self.record.charset));
         }
         let made: BTreeSet<String> = self.make_roles()?.into_iter().collect();
+        // What is loaded here is there at once, and nothing takes it back: it is erased when the restore has ended.
+        self.erase = None;
         let done = self.load_whole(&database, true);
         let mut outcome = done.map_err(|error| {
             self.drop_roles(&made.iter().cloned().collect::<Vec<_>>());

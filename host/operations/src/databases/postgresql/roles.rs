@@ -1,6 +1,9 @@
 //! Who restores, which roles there are on the server, and placeholders for those that the dump needs and that are not.
 
-use super::{client::Clients, names::quoted};
+use super::{
+    client::Clients,
+    names::{literal, quoted},
+};
 use crate::databases::DatabaseError;
 use havun_model::Cancel;
 use std::collections::BTreeSet;
@@ -52,10 +55,12 @@ SELECT 'database', datname FROM pg_database;";
         Ok(standing)
     }
 
-    /// Makes the missing ones of `needed`, without login and without a password. Returns those that it made.
+    /// Makes the missing ones of `needed`, without login and without a password, with `mark` as their comment. Returns those
+    /// that it made.
     pub(super) fn make_roles(
         &mut self,
         needed: &BTreeSet<String>,
+        mark: Option<&str>,
         clients: &Clients,
         place: &str,
         cancel: &Cancel,
@@ -65,9 +70,18 @@ SELECT 'database', datname FROM pg_database;";
         }
         // Names of this kind are the server's own.
         let missing: Vec<String> = needed.difference(&self.roles).filter(|role| !role.starts_with("pg_")).cloned().collect();
-        let sql: String = missing.iter().map(|role| format!("CREATE ROLE {} NOLOGIN;\n", quoted(role))).collect();
+        let comment = |role: &str| mark.map(|mark| format!("COMMENT ON ROLE {} IS {};\n", quoted(role), literal(mark))).unwrap_or_default();
+        let sql: String = missing.iter().map(|role| format!("CREATE ROLE {} NOLOGIN;\n{}", quoted(role), comment(role))).collect();
         clients.query(place, &format!("BEGIN;\n{sql}COMMIT;"), cancel)?;
         self.roles.extend(missing.iter().cloned());
         Ok(missing)
     }
+}
+
+/// Drops the roles that were made with this mark, and no others.
+pub(super) fn drop_marked(mark: &str, clients: &Clients, place: &str, cancel: &Cancel) -> Result<(), DatabaseError> {
+    let sql = format!("SELECT rolname FROM pg_roles WHERE shobj_description(oid, 'pg_authid') = {};", literal(mark));
+    let marked = clients.query(place, &sql, cancel)?;
+    let sql: String = marked.iter().flatten().map(|role| format!("DROP ROLE IF EXISTS {};\n", quoted(role))).collect();
+    if sql.is_empty() { Ok(()) } else { clients.query(place, &sql, cancel).map(|_| ()) }
 }

@@ -78,6 +78,7 @@ impl Place {
             stamp: "20261128_003100".to_owned(),
             owner: None,
             lock_wait: Duration::from_secs(1),
+            erase: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! A certificate as one page of HTML that needs nothing from anywhere, and prints on paper.
 
-use super::{Certificate, DrillResult, comparisons, database_lines, facts};
+use super::{Certificate, DrillResult, accepted_lines, comparisons, database_lines, facts};
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;color:#1b1f24;max-width:60rem;margin:2rem auto;padding:0 1.2rem}\
 h1{font-size:1.5rem;margin:0 0 .3rem}h2{font-size:1.05rem;margin:1.8rem 0 .5rem;border-bottom:1px solid #d0d7de;padding-bottom:.2rem}\
@@ -8,9 +8,12 @@ table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:t
 th{font-weight:600;width:13rem}thead th{width:auto;color:#57606a;font-weight:500}\
 .result{display:inline-block;padding:.25rem .8rem;border-radius:.3rem;color:#fff;font-weight:600;letter-spacing:.03em}\
 .passed{background:#1a7f37}.incomplete{background:#9a6700}.failed{background:#b42318}\
-.bad{color:#b42318;font-weight:600}.unsure{color:#9a6700;font-weight:600}\
+.verdict{white-space:nowrap;overflow-wrap:normal}.bad{color:#b42318;font-weight:600}.unsure{color:#9a6700;font-weight:600}\
 code,pre{font:13px/1.4 ui-monospace,monospace;overflow-wrap:anywhere;white-space:pre-wrap}pre{background:#f6f8fa;padding:.6rem;border-radius:.3rem}\
-@media print{body{margin:0;max-width:none}h2{break-after:avoid}tr{break-inside:avoid}.result{print-color-adjust:exact}}";
+@page{size:A4;margin:12mm 15mm 14mm;@bottom-right{content:\"page \" counter(page) \" of \" counter(pages);font:8pt system-ui,sans-serif;color:#57606a}}\
+@media print{body{font-size:8.8pt;line-height:1.35;margin:0;padding:0;max-width:none}h1{font-size:15pt}\
+h2{font-size:10.5pt;margin:3.6mm 0 1mm;break-after:avoid}th{width:46mm}th,td{padding:.6mm 3mm .8mm 0}tr,li,pre,.signature{break-inside:avoid}\
+code,pre{font-size:7.8pt}pre{border:.3mm solid #d0d7de;padding:1.2mm 2mm;margin:1mm 0}p{margin:1mm 0}ul{margin:1mm 0;padding-left:5mm}.result,pre{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
 
 /// As HTML. `sha256` and `signature` are of the JSON form.
 pub fn html(c: &Certificate, sha256: &str, signature: &str) -> String {
@@ -51,11 +54,12 @@ pub fn html(c: &Certificate, sha256: &str, signature: &str) -> String {
         &c.steps.iter().map(|s| format!("{}: {} ({})", s.title, s.outcome, s.detail)).collect::<Vec<_>>(),
     );
     list(&mut page, "Erasures to apply again", &c.erasures);
+    list(&mut page, "Not proven, and accepted to be so", &accepted_lines(c));
     list(&mut page, "Notes", &c.notes);
     page.push_str(&format!(
-        "<h2>Signature</h2>\n<p>This page is made from the certificate’s JSON form, whose SHA-256 is <code>{sha256}</code>. The JSON form is \
+        "<section class=\"signature\">\n<h2>Signature</h2>\n<p>This page is made from the certificate’s JSON form, whose SHA-256 is <code>{sha256}</code>. The JSON form is \
          signed (Ed25519, as a C2SP signed note) with the key</p>\n<pre>{}</pre>\n<p>by</p>\n<pre>{}</pre>\n\
-         <p><code>havun-backup test --verify FILE --key KEY</code> checks the note, and this page against it.</p>\n</body>\n</html>\n",
+         <p><code>havun-backup test --verify FILE --key KEY</code> checks the note, and this page against it.</p>\n</section>\n</body>\n</html>\n",
         escape(&c.signer),
         escape(signature.trim_end())
     ));
@@ -76,9 +80,9 @@ impl Cells for Vec<[String; 4]> {
 /// A verdict stands out when it is not good.
 fn cell(verdict: &str) -> String {
     match verdict {
-        "FAILED" | "fail" => format!("<td class=\"bad\">{verdict}</td>"),
-        "not proven" | "not done" | "warn" | "skipped" => format!("<td class=\"unsure\">{verdict}</td>"),
-        _ => format!("<td>{verdict}</td>"),
+        "FAILED" | "fail" => format!("<td class=\"verdict bad\">{verdict}</td>"),
+        "not proven" | "not done" | "warn" | "skipped" => format!("<td class=\"verdict unsure\">{verdict}</td>"),
+        _ => format!("<td class=\"verdict\">{verdict}</td>"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A certificate as Markdown.
 
-use super::{Certificate, comparisons, database_lines, facts};
+use super::{Certificate, accepted_lines, comparisons, database_lines, facts};
 
 /// As Markdown (CommonMark with tables). `sha256` and `signature` are of the JSON form.
 pub fn markdown(c: &Certificate, sha256: &str, signature: &str) -> String {
@@ -27,6 +27,7 @@ pub fn markdown(c: &Certificate, sha256: &str, signature: &str) -> String {
         &c.steps.iter().map(|s| format!("{}: {} ({})", s.title, s.outcome, s.detail)).collect::<Vec<_>>(),
     );
     list(&mut text, "Erasures to apply again", &c.erasures);
+    list(&mut text, "Not proven, and accepted to be so", &accepted_lines(c));
     list(&mut text, "Notes", &c.notes);
     text.push_str(&format!(
         "## Signature\n\nThis page is made from the certificate's JSON form, whose SHA-256 is `{sha256}`. The JSON form is signed \

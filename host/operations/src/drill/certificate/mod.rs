@@ -40,7 +40,8 @@ impl DrillResult {
     }
 }
 
-/// The certificate of the drill of one snapshot. Fields are only ever added within a format.
+/// The certificate of the drill of one snapshot. Fields are only ever added within a format, so a program reads what an older
+/// one did not know, and passes over what a newer one added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
     /// `havun-backup drill certificate 1`.
@@ -50,20 +51,27 @@ pub struct Certificate {
     /// How it ended.
     pub result: DrillResult,
     /// Why it did not pass, one line each; empty when it did.
+    #[serde(default)]
     pub reasons: Vec<String>,
     /// The project.
     pub project: ProjectName,
     /// For people.
+    #[serde(default)]
     pub title: String,
     /// Rules that the project falls under.
+    #[serde(default)]
     pub compliance: Vec<String>,
     /// The host that the drill ran on.
+    #[serde(default)]
     pub host: String,
     /// The program and its version.
+    #[serde(default)]
     pub program: String,
     /// Login name of who started it.
+    #[serde(default)]
     pub user: String,
     /// `operator`, `schedule`, …
+    #[serde(default)]
     pub started_by: String,
     /// When it began.
     pub started_at: Timestamp,
@@ -74,21 +82,42 @@ pub struct Certificate {
     /// What knows the application.
     pub strategy: CertifiedStrategy,
     /// Files, compared one by one.
+    #[serde(default)]
     pub files: CertifiedFiles,
     /// Databases, loaded one by one.
+    #[serde(default)]
     pub databases: Vec<CertifiedDatabase>,
     /// Steps in the restored tree.
+    #[serde(default)]
     pub steps: Vec<StepReport>,
     /// The strategy's checks, and our own.
+    #[serde(default)]
     pub checks: Vec<Check>,
     /// How long it took, how old the backup is, and what was asked for.
+    #[serde(default)]
     pub objectives: Objectives,
     /// Erasures that must be applied again after a restore of this snapshot.
+    #[serde(default)]
     pub erasures: Vec<String>,
+    /// What was not proven and is accepted all the same, and by whom.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
     /// What a reader should know.
+    #[serde(default)]
     pub notes: Vec<String>,
     /// The key that signs it.
+    #[serde(default)]
     pub signer: String,
+}
+
+/// Something that was not proven, and whose word it is that it need not be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Accepted {
+    /// What was not proven, and why it could not be.
+    pub what: String,
+    /// The entry of `accept_unproven`, and where it stands.
+    pub by: String,
 }
 
 /// The snapshot that was restored.
@@ -128,15 +157,20 @@ pub struct CertifiedStrategy {
     /// SHA-256 of its component then.
     pub digest: Digest,
     /// Its version now; empty when it could not be asked.
+    #[serde(default)]
     pub judged_by_version: String,
     /// SHA-256 of its component now; empty when it could not be asked.
+    #[serde(default)]
     pub judged_by_digest: String,
 }
 
 /// Files, expected and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CertifiedFiles {
-    /// Whether they were compared; the drill may have stopped before.
+    /// Whether they were compared; the drill may have stopped before. Certificates that do not say it are of programs that
+    /// made none then.
+    #[serde(default = "yes")]
     pub done: bool,
     /// Entries that the manifest has.
     pub expected: u64,
@@ -151,15 +185,14 @@ pub struct CertifiedFiles {
     /// Those of them whose whole content was hashed and is as the manifest has it.
     pub compared: u64,
     /// The first that are not as they should be.
-    #[serde(default)]
     pub failed: Vec<FailedPath>,
     /// How many there are.
-    #[serde(default)]
     pub failed_count: u64,
 }
 
 /// One database, expected and found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CertifiedDatabase {
     /// The item.
     pub item: String,
@@ -185,6 +218,10 @@ pub struct CertifiedDatabase {
     pub rows_found: u64,
     /// What a reader should know.
     pub notes: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl CertifiedDatabase {
@@ -216,7 +253,8 @@ impl CertifiedDatabase {
 }
 
 /// Times, wanted and real.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Objectives {
     /// How long a restore may take, as configured.
     pub rto: Option<String>,
@@ -318,7 +356,7 @@ pub(super) fn comparisons(c: &Certificate) -> Vec<[String; 4]> {
         };
         let side = |tables: u64, rows: u64| format!("{} tables, {} rows", count(tables), count(rows));
         rows.push([
-            format!("Database {} ({})", d.item, d.engine),
+            if d.item == "database" { format!("Database ({})", d.engine) } else { format!("Database {} ({})", d.item, d.engine) },
             side(d.tables_expected, d.rows_expected),
             side(d.tables_found, d.rows_found),
             word,
@@ -336,6 +374,11 @@ pub(super) fn comparisons(c: &Certificate) -> Vec<[String; 4]> {
     rows
 }
 
+/// What was accepted, and by whom.
+pub(super) fn accepted_lines(c: &Certificate) -> Vec<String> {
+    c.accepted.iter().map(|accepted| format!("{} (accepted by {})", accepted.what, accepted.by)).collect()
+}
+
 /// Versions of servers, and what there is to say of databases.
 pub(super) fn database_lines(c: &Certificate) -> Vec<String> {
     let one = |d: &CertifiedDatabase| {
@@ -348,4 +391,19 @@ pub(super) fn database_lines(c: &Certificate) -> Vec<String> {
         line
     };
     c.databases.iter().map(one).collect()
+}
+
+#[cfg(test)]
+pub(super) fn example() -> Certificate {
+    let at: Timestamp = "2026-11-28T03:00:00Z".parse().unwrap_or_default();
+    let digest = "ab".repeat(32);
+    let text = serde_json::json!({
+        "format": FORMAT, "id": "run/shop/abcd", "result": "passed", "project": "shop", "started_at": at, "ended_at": at,
+        "snapshot": {
+            "id": digest, "taken_at": at, "host": "core", "program": "havun-backup 0.1.0", "outcome": "ok", "chosen_as": "newest",
+            "store": "local", "tier": "hot", "items": 2, "bytes": 10, "retain_until": at,
+        },
+        "strategy": { "id": "laravel", "version": "1.0.0", "digest": digest },
+    });
+    serde_json::from_value(text).expect("a certificate of the first program has at least this")
 }
