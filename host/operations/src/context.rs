@@ -167,9 +167,16 @@ impl Context {
         if let Some(audit) = &*slot {
             return Ok(Arc::clone(audit));
         }
-        let url = self.config.audit.url.resolve().map_err(|e| OperationError::Audit(Box::new(e)))?;
-        let access = Access { sleeper: Arc::clone(&self.sleeper), ..Access::new(&url, &self.config.host.name) };
-        let audit = AuditLog::open_with(&access).map_err(|e| OperationError::Audit(Box::new(e)))?;
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| OperationError::Audit(error);
+        let url = self.config.audit.url.resolve().map_err(|e| failed(Box::new(e)))?;
+        let password = self.config.audit.password.as_ref().map(Secret::resolve).transpose().map_err(|e| failed(Box::new(e)))?;
+        let access = Access {
+            password: password.as_ref().map(|password| password.as_str()),
+            sleeper: Arc::clone(&self.sleeper),
+            spool: Some(&self.config.host.state_dir.join("audit-spool")),
+            ..Access::new(&url, &self.config.host.name)
+        };
+        let audit = AuditLog::open_with(&access).map_err(|e| failed(Box::new(e)))?;
         Ok(Arc::clone(slot.insert(Arc::new(audit))))
     }
 

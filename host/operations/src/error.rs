@@ -401,6 +401,26 @@ pub enum OperationError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another run of the project is under way, here or on a host that shares the audit database.
+    #[error("project `{project}` is being backed up by host `{host}` (process {pid})")]
+    RunElsewhere {
+        /// The project.
+        project: ProjectName,
+        /// The host.
+        host: String,
+        /// The process on that host.
+        pid: i64,
+        /// When its lease ends, if it is not renewed.
+        until: jiff::Timestamp,
+    },
+    /// Another run took the lease of the project over while this one could not renew it.
+    #[error("the lease of project `{project}` was taken over meanwhile: {holder} has it")]
+    LeaseLost {
+        /// The project.
+        project: ProjectName,
+        /// Who has it now.
+        holder: String,
+    },
     /// The operator stopped it.
     #[error("stopped by the operator")]
     Interrupted,
@@ -439,6 +459,7 @@ impl OperationError {
             Self::Audit(source) if is_setting(&**source) => exit::CONFIG,
             Self::Audit(source) if is_away(&**source) => exit::UNREACHABLE,
             Self::Interrupted => exit::INTERRUPTED,
+            Self::RunElsewhere { .. } | Self::LeaseLost { .. } => exit::LOCKED,
             _ => exit::FAILED,
         }
     }
@@ -490,6 +511,12 @@ impl OperationError {
             Self::Store { source, .. } => crate::project::store_hint(source)?,
             Self::Vault { source, .. } => crate::project::vault_hint(source)?,
             Self::Audit(source) if is_setting(&**source) => "correct `url` in [audit]; without it no run can be recorded".to_owned(),
+            Self::RunElsewhere { until, host, .. } => format!(
+                "wait for it; if nobody renews its lease, that ends at {until}; when `{host}` is gone for certain, --force takes it at once"
+            ),
+            Self::LeaseLost { .. } => {
+                "nothing was committed here, and the other run goes on; see whether this machine slept or was cut off".to_owned()
+            }
             Self::Audit(source) => audit_hint(&**source)?,
             Self::DatabaseTest { project, .. } => {
                 format!(

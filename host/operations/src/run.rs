@@ -3,13 +3,14 @@
 //! One project failing never stops the others. Every project that begins has its row in `backup_logs` before
 //! anything else is done for it, and that row says how it ended. A dry run makes the same plan, and writes nothing.
 //!
-//! Read this file (the projects), `execute` (one of them), `items` (databases, generated files, history),
+//! Read this file (the projects), `lease` (no two hosts run one project), `execute` (one of them), `items` (databases, generated files, history),
 //! `forecast` (what a dry run expects), `pause` (database and files of one moment), `report`.
 
 mod execute;
 mod forecast;
 mod history;
 mod items;
+mod lease;
 mod pause;
 mod plan;
 mod report;
@@ -31,6 +32,7 @@ use crate::{
 use havun_model::{Outcome, StoreName};
 use havun_vault::SnapshotList;
 use jiff::Timestamp;
+use lease::Taken;
 
 /// What to back up.
 #[derive(Debug, Clone, Default)]
@@ -147,17 +149,26 @@ fn newest_stored(cx: &Context, project: &ProjectConfig) -> Result<SnapshotList, 
 /// Carries out a run between its two entries in the audit database.
 fn logged(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &str, run: &mut ProjectRun) -> Result<(), OperationError> {
     let audit = cx.audit()?;
+    let lease = match lease::take(cx, project, options, run_id)? {
+        Taken::Ours(lease) => lease,
+        Taken::Elsewhere(why) => {
+            run.outcome = RunOutcome::NotDue;
+            run.warnings.push(why);
+            return Ok(());
+        }
+    };
     let mut start: LogStart = cx.log_start(run_id, project.name.as_str(), "run", run.started_at);
     start.stores = project.stores.iter().map(ToString::to_string).collect();
     start.target = project.root.display().to_string();
     start.strategy.clone_from(&project.strategy);
     let row = audit.begin_backup(&start).map_err(|e| OperationError::Audit(Box::new(e)))?;
-    let result = execute::execute(cx, project, options, run_id, run);
+    let result = execute::execute(cx, project, options, run_id, &lease, run);
     if let Err(error) = &result {
         run.fail(error);
     }
     run.ended_at = cx.now();
     audit.end(row, &log_end(run)).map_err(|e| OperationError::Audit(Box::new(e)))?;
+    lease.release(run.snapshot.is_some());
     alert(cx, run, run_id);
     result
 }
@@ -166,7 +177,11 @@ fn logged(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &
 fn alert(cx: &Context, run: &ProjectRun, run_id: &str) {
     let partial = || Failure { message: run.problems.join("; "), causes: Vec::new(), hint: None, exit_status: exit::PARTIAL };
     let failure = match (run.outcome, &run.failure) {
-        (RunOutcome::Ok, _) => None,
+        (RunOutcome::Ok, _) => {
+            // What another host left in the middle is done now.
+            cx.alert(run.project.as_str(), "", "lease", None, run_id);
+            None
+        }
         (_, Some(failure)) if failure.exit_status == exit::INTERRUPTED => return,
         (_, Some(failure)) => Some(failure.clone()),
         (RunOutcome::Partial, None) => Some(partial()),

@@ -19,3 +19,4 @@ mod package;
 mod quiesce;
 mod recovery;
 mod repair;
+mod shared_audit;

@@ -57,6 +57,15 @@ impl Address {
         matches!(self, Self::Sqlite(_))
     }
 
+    /// Asks the server for milliseconds since 1970, as `ms`. The session's time zone is UTC.
+    pub(super) fn clock(&self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::MySql(_) => Some("SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) AS ms"),
+            Self::Postgres(_) => Some("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS ms"),
+        }
+    }
+
     /// The server, for people.
     pub(super) fn server(&self) -> String {
         match self {

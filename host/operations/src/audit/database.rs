@@ -58,6 +58,12 @@ impl Database {
         self.twice("read", |runtime, connection| runtime.block_on(connection.fetch(sql, args)))
     }
 
+    /// The clock of the server; none where the database is a file.
+    pub(super) fn server_ms(&self) -> Result<Option<i64>, AuditError> {
+        let Some(sql) = self.address.clock() else { return Ok(None) };
+        self.fetch(sql, &[])?.first().map(|row| row.int("ms")).transpose()
+    }
+
     /// Carries out all of `work` or nothing of it; begins anew when the server undid it because of another transaction.
     pub(super) fn transaction<T>(&self, mut work: impl FnMut(&mut Transaction<'_>) -> Result<T, AuditError>) -> Result<T, AuditError> {
         let mut attempt = 1;

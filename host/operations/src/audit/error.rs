@@ -41,6 +41,14 @@ pub enum AuditError {
         /// Why.
         source: sqlx::Error,
     },
+    /// What was kept for a server that was away cannot be read.
+    #[error("cannot read {}", path.display())]
+    Spool {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A row that no version of this program wrote.
     #[error("the audit database has `{found}` in column `{column}`, which is no {expected}")]
     Odd {

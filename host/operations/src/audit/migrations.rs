@@ -96,6 +96,19 @@ fn whole_word(line: &str, word: &str, instead: &str) -> String {
         .collect()
 }
 
+/// Only the migrations up to a number: the tables of an earlier version.
+#[cfg(test)]
+pub(super) async fn run_to(connection: &mut Connection, version: i64) -> Result<(), MigrateError> {
+    match connection {
+        Connection::Sqlite(connection) => MIGRATIONS.run_to(version, connection).await,
+        Connection::MySql(connection) => {
+            let mut migrator = rewritten(|sql| for_mysql(sql, "utf8mb4_bin"));
+            migrator.set_locking(false).run_to(version, connection).await
+        }
+        Connection::Postgres(connection) => rewritten(for_postgres).run_to(version, connection).await,
+    }
+}
+
 /// Makes the file, readable by its owner only, and its folder where they are missing.
 pub(super) fn make_private(path: &Path) -> Result<(), AuditError> {
     let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| create(path));

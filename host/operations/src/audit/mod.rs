@@ -1,9 +1,14 @@
 //! The audit database: `backup_logs`, `restore_logs` and `test_logs`, one row for each run, restore and check; and
-//! `replication_queue`, the replicas that lag behind; `alerts`, what needs a person; and `erasures`, the erasure register.
+//! `replication_queue`, the replicas that lag behind; `alerts`, what needs a person; `erasures`, the erasure register; and
+//! `run_leases`, which host runs a project.
 //!
 //! A row exists from the moment that the work begins (`running`) and is completed when it ends, so that a killed run
 //! is seen: the next time the database is opened its row becomes `interrupted`. SQL is never the only place of
 //! anything that a restore needs.
+//!
+//! It is a file of this machine, or in a MySQL, MariaDB or PostgreSQL server that several hosts may share. Read `address`
+//! (which), `connection` (the differences between servers), `database` (one that goes away), `migrations` (its tables),
+//! `values`, then what is kept: `statements`, `alerts`, `queue`, `erasures`, `leases`; and `spool`.
 //!
 //! Calls block for a few milliseconds. The database runs on a small runtime of its own.
 
@@ -13,26 +18,32 @@ mod connection;
 mod database;
 mod erasures;
 mod error;
+mod leases;
 mod migrations;
 pub(crate) mod process_key;
 mod queue;
+mod spool;
 mod statements;
 mod values;
 
 pub use alerts::{Alert, AlertRow};
 pub(crate) use database::Transaction;
 pub use error::AuditError;
+pub(crate) use leases::{Claim, Lease, Wanted};
 pub use queue::QueueRow;
 pub(crate) use values::{Arg, Row, args, parsed};
 
 use address::Address;
 use database::{Database, Sleeper};
 use jiff::Timestamp;
-use serde::Serialize;
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Which table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogKind {
     /// `backup_logs`: runs.
@@ -80,7 +91,7 @@ pub struct LogStart {
 }
 
 /// How work ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogEnd {
     /// `ok`, `partial`, `failed` or `cancelled`.
     pub status: String,
@@ -103,7 +114,7 @@ pub struct LogEnd {
 }
 
 /// A row that is still to be completed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use = "a row that is never completed reads as interrupted"]
 pub struct LogId {
     kind: LogKind,
@@ -168,6 +179,7 @@ pub struct LogRow {
 pub struct AuditLog {
     database: Database,
     host: String,
+    spool: Option<PathBuf>,
 }
 
 /// Which audit database, and for whom.
@@ -181,12 +193,14 @@ pub struct Access<'a> {
     pub host: &'a str,
     /// Waits before a server is asked again.
     pub sleeper: Sleeper,
+    /// Folder for what cannot be written while a server is away; without one it is an error.
+    pub spool: Option<&'a Path>,
 }
 
 impl<'a> Access<'a> {
     /// With the system's sleeper and the URL's password.
     pub fn new(url: &'a str, host: &'a str) -> Self {
-        Self { url, password: None, host, sleeper: Arc::new(std::thread::sleep) }
+        Self { url, password: None, host, sleeper: Arc::new(std::thread::sleep), spool: None }
     }
 }
 
@@ -207,7 +221,8 @@ impl AuditLog {
     pub fn open_with(access: &Access<'_>) -> Result<Self, AuditError> {
         let address = Address::parse(access.url, access.password)?;
         let database = Database::open(address, Arc::clone(&access.sleeper))?;
-        let log = Self { database, host: access.host.to_owned() };
+        let log = Self { database, host: access.host.to_owned(), spool: access.spool.map(Path::to_owned) };
+        log.write_late()?;
         log.mark_interrupted()?;
         Ok(log)
     }
@@ -278,12 +293,15 @@ impl AuditLog {
         })
     }
 
-    /// Completes a row. A second completion changes nothing.
+    /// Completes a row. A second completion changes nothing. While the server is away it is kept in a file of the spool.
     ///
     /// # Errors
-    /// As [`Self::execute`].
+    /// As [`Self::execute`]; [`AuditError::Create`] when it cannot be kept either.
     pub fn end(&self, id: LogId, end: &LogEnd) -> Result<(), AuditError> {
-        self.execute(statements::complete(id.kind), &ended(&id, end)).map(drop)
+        match self.execute(statements::complete(id.kind), &ended(&id, end)) {
+            Err(error) if error.is_gone() => self.keep_for_later(&id, end, error),
+            written => written.map(drop),
+        }
     }
 
     /// The newest rows of one project or of all, newest first.
@@ -327,6 +345,7 @@ impl AuditLog {
     }
 
     fn begin(&self, kind: LogKind, start: &LogStart) -> Result<LogId, AuditError> {
+        self.write_late()?;
         let id = LogId::new(kind, start)?;
         match self.execute(statements::insert(kind), &begun(&id, start)) {
             // Its key is random: the one that is there was sent over a connection that died before it answered.
@@ -335,7 +354,9 @@ impl AuditLog {
         }
     }
 
+    /// Rows of this host whose process has died, and runs of other hosts whose lease has expired, become `interrupted`.
     fn mark_interrupted(&self) -> Result<(), AuditError> {
+        self.mark_expired()?;
         for kind in LogKind::ALL {
             for row in self.fetch(statements::running(kind), args![&self.host])? {
                 self.mark_if_dead(kind, &row)?;

@@ -2,6 +2,7 @@
 //! refused reads as absent here.
 
 use super::{
+    Span,
     check::{Checker, port, whole},
     secret::Secret,
     types::{
@@ -34,6 +35,10 @@ const EVERY: Term = Term::days(90);
 const SCRATCH_DIR: &str = "/var/tmp";
 /// Who has no files on a machine.
 const SCRATCH_USER: &str = "nobody";
+/// A run that does not renew its lease for so long has ended, unless the configuration says otherwise.
+const LEASE: Span = Span::seconds(300);
+/// Shorter, and a busy server would take leases from runs that live.
+const SHORTEST_LEASE: Span = Span::seconds(1);
 /// Connections to a store over the network, unless it says otherwise.
 const CONNECTIONS: usize = 4;
 
@@ -48,7 +53,7 @@ pub(super) fn build(document: &DeTable<'_>, path: &Path, checker: &mut Checker<'
     let projects = root.named("projects").filter_map(|(name, _, table)| project(name, &table, &plugins, checker)).collect();
     Config {
         path: path.to_owned(),
-        audit: audit(&root.section("audit"), &host),
+        audit: audit(&root.section("audit"), &host, checker),
         keys: keys(&root.section("keys")),
         stores: stores.into_iter().map(|(store, _)| (store.name.clone(), store)).collect(),
         notify: notify(&root.section("notify")),
@@ -147,9 +152,13 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn audit(section: &Section<'_>, host: &Host) -> Audit {
+fn audit(section: &Section<'_>, host: &Host, checker: &mut Checker<'_>) -> Audit {
     let default = || Secret::Plain(Zeroizing::new(format!("sqlite://{}", host.state_dir.join("audit.db").display())));
-    Audit { url: section.secret("url").unwrap_or_else(default) }
+    let lease = section.str("lease").and_then(|text| text.parse().ok()).unwrap_or(LEASE);
+    if let Some(said) = section.get("lease").filter(|_| lease < SHORTEST_LEASE) {
+        checker.report(said.span().start, "`lease` is 1s at least: a run renews it three times in that time".to_owned());
+    }
+    Audit { url: section.secret("url").unwrap_or_else(default), password: section.secret("password"), lease }
 }
 
 fn keys(section: &Section<'_>) -> Keys {

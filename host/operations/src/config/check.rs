@@ -1,7 +1,7 @@
 //! A document against its shape: every error of the file in one pass, each with line and column.
 
 use super::{
-    DrillChoice, Objective, Price, Rate,
+    DrillChoice, Objective, Price, Rate, Span,
     shape::{Key, Kind, Rule, Shape},
 };
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
@@ -204,6 +204,7 @@ impl<'t> Checker<'t> {
             Rule::AnyStore => (text != "any").then(|| self.store_error(text)).flatten(),
             Rule::Objective => text.parse::<Objective>().err().map(|e| e.to_string()),
             Rule::DrillChoice => not_among(text, DrillChoice::ALL.map(DrillChoice::word).as_slice()),
+            Rule::Span => text.parse::<Span>().err().map(|e| e.to_string()),
             Rule::Digest => text.parse::<Digest>().err().map(|e| e.to_string()),
             Rule::Address => (!is_address(text)).then(|| format!("`{text}` is not a mail address")),
             Rule::Rate => text.parse::<Rate>().err().map(|e| e.to_string()),

@@ -17,6 +17,7 @@ mod schema;
 mod secret;
 mod shape;
 mod show;
+mod span;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -32,6 +33,7 @@ pub use schema::schema;
 pub use secret::{Secret, SecretError};
 pub(crate) use shape::ENGINES;
 pub use show::{Shown, show};
+pub use span::{Span, SpanError};
 pub use types::{
     Audit, Config, DatabaseConfig, Drill, DrillChoice, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig,
     ProjectDrill, QuiesceConfig, Retention, S3Store, SPOOL, SftpStore, Slack, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,

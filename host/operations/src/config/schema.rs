@@ -75,6 +75,7 @@ fn text(rule: Rule) -> Value {
         Rule::Volume => "^[A-Za-z0-9_.+:/-]+$",
         Rule::VolumeSize => "^[1-9][0-9]*([MGT]|%ORIGIN|%FREE|%VG)$",
         Rule::Objective => "^[1-9][0-9]{0,5}(min|h|d)$",
+        Rule::Span => "^[0-9]+(s|m|min|h)$",
         Rule::DrillChoice => "^(newest|oldest|random)$",
         Rule::Schedule | Rule::TimeZone | Rule::User | Rule::AnyStore => ".",
     };

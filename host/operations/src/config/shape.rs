@@ -77,6 +77,8 @@ pub(super) enum Rule {
     DrillChoice,
     /// Name of a store, or `any`.
     AnyStore,
+    /// `10m`.
+    Span,
 }
 
 /// One key.
@@ -139,7 +141,19 @@ static HOST: Shape = Shape {
 
 static AUDIT: Shape = Shape {
     doc: "Where runs are recorded.",
-    keys: &[optional("url", Kind::SecretUrl(AUDIT_SCHEMES), "sqlite:///…, mysql://… or postgres://…; audit.db in state_dir unless said.")],
+    keys: &[
+        optional(
+            "url",
+            Kind::SecretUrl(AUDIT_SCHEMES),
+            "sqlite:///…, mysql://…, mariadb://… or postgres://…; audit.db in state_dir unless said.",
+        ),
+        optional("password", Kind::Secret, "Password of the server, where `url` has none: written as it is, nothing escaped."),
+        optional(
+            "lease",
+            Kind::Checked(Rule::Span),
+            "A host that died in the middle of a run is waited for so long before another one takes over, 1s to 24h; 5m unless said.",
+        ),
+    ],
 };
 
 static KEYS: Shape = Shape {

@@ -31,7 +31,11 @@ pub fn show(config: &Config, project: Option<&str>) -> Shown {
     let plugin = |p: &super::PluginConfig| clean(json!({ "path": p.path, "digest": p.digest, "grant": p.grant }));
     let mut all = json!({
         "host": { "name": config.host.name, "state_dir": config.host.state_dir, "timezone": config.host.timezone.iana_name().unwrap_or("UTC") },
-        "audit": { "url": url(&config.audit.url) },
+        "audit": clean(json!({
+            "url": url(&config.audit.url),
+            "password": config.audit.password.as_ref().map(secret),
+            "lease": config.audit.lease.to_string(),
+        })),
         "keys": clean(json!({ "identity": config.keys.identity.as_ref().map(secret), "escrow": config.keys.escrow })),
         "stores": stores.collect::<Map<_, _>>(),
         "plugins": plugins.map(|p| (p.name.clone(), plugin(p))).collect::<Map<_, _>>(),
@@ -159,16 +163,21 @@ fn secret(secret: &Secret) -> Value {
     }
 }
 
-/// A URL is shown but for its password; one that cannot be understood is not shown.
+/// A URL is shown but for its password, wherever that stands; one that cannot be understood is not shown.
 fn url(shown: &Secret) -> Value {
     let Secret::Plain(text) = shown else { return secret(shown) };
-    match Url::parse(text) {
-        Ok(url) if url.password().is_none() => json!(text.as_str()),
-        Ok(mut url) => match url.set_password(Some("xxx")) {
-            Ok(()) => json!(url.as_str().replacen(":xxx@", &format!(":{MASK}@"), 1)),
-            Err(()) => json!(MASK),
-        },
-        Err(_) => json!(MASK),
+    let Ok(mut url) = Url::parse(text) else { return json!(MASK) };
+    // A password with a `/`, `?` or `#` in it ends the host too early: what then looks like a path is half of it.
+    let is_odd = url.fragment().is_some() || url.path().contains('@') || url.query().is_some_and(|query| query.contains('@'));
+    if is_odd || url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("password")) {
+        return json!(MASK);
+    }
+    if url.password().is_none() {
+        return json!(text.as_str());
+    }
+    match url.set_password(Some("xxx")) {
+        Ok(()) => json!(url.as_str().replacen(":xxx@", &format!(":{MASK}@"), 1)),
+        Err(()) => json!(MASK),
     }
 }
 

@@ -150,7 +150,28 @@ fn a_url_is_secret_only_with_a_password() {
     let with = "[audit]\nurl = 'mysql://u:p@h/a'\n";
     assert!(matches!(Config::parse(with, Path::new("/c"), 0o644), Err(ConfigError::Exposed { .. })));
     assert!(Config::parse("[audit]\nurl = 'mysql://u@h/a'\n", Path::new("/c"), 0o644).is_ok());
+    let apart = "[audit]\nurl = 'mariadb://u@h/a'\npassword = 'hunter2'\n";
+    assert!(matches!(Config::parse(apart, Path::new("/c"), 0o644), Err(ConfigError::Exposed { .. })));
     assert_eq!(problems("[notify.email]\nsmtp='http://x'\nfrom='a@b'\nto=['c']").len(), 2);
+}
+
+#[test]
+fn the_audit_database_is_shown_without_its_password() {
+    let shown = |text: &str| show(&parse(text).unwrap(), None).to_toml();
+    for url in [
+        "mysql://u:hunter2@h/a",
+        "postgres://u@h/a?password=hunter2&sslmode=require",
+        "postgres://u:12#hunter2@h/a",
+        "mysql://u:12/hunter2@h/a",
+        "mysql://u:12?hunter2@h/a",
+    ] {
+        let text = shown(&format!("[audit]\nurl = '{url}'"));
+        assert!(text.contains("×××") && !text.contains("hunter2"), "{text}");
+    }
+    let text = shown("[audit]\nurl = 'mysql://u@h/a'\npassword = 'hunter2'\nlease = '2m'");
+    assert!(text.contains("mysql://u@h/a") && text.contains("lease = \"2m\"") && !text.contains("hunter2"), "{text}");
+    assert_eq!(parse("").unwrap().audit.lease.to_string(), "5m");
+    assert_eq!(problems("[audit]\nlease = '0s'").len(), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The configuration as values: checked, with defaults filled in and paths made absolute.
 
-use super::{Objective, Price, Rate, Secret};
+use super::{Objective, Price, Rate, Secret, Span};
 use crate::schedule::Schedule;
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
 use havun_notify::Language;
@@ -46,8 +46,12 @@ pub struct Host {
 /// `[audit]`.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    /// `sqlite:///…`, `mysql://…` or `postgres://…`.
+    /// `sqlite:///…`, `mysql://…`, `mariadb://…` or `postgres://…`.
     pub url: Secret,
+    /// Of a server, where the URL has none.
+    pub password: Option<Secret>,
+    /// A run that does not renew its lease for so long has ended.
+    pub lease: Span,
 }
 
 /// `[keys]`.

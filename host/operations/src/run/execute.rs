@@ -2,6 +2,7 @@
 
 use super::{
     ProjectRun, RunOptions, RunStats, StoreState, items,
+    lease::HeldLease,
     pause::Pause,
     plan::{Planned, plan},
 };
@@ -28,6 +29,7 @@ pub(super) fn execute(
     project: &ProjectConfig,
     options: &RunOptions,
     run_id: &str,
+    lease: &HeldLease,
     run: &mut ProjectRun,
 ) -> Result<(), OperationError> {
     let planned = plan(cx, project, run_id)?;
@@ -37,7 +39,7 @@ pub(super) fn execute(
     let (vault, notes) = project::open_or_create(cx, project, &primary, &replicas)?;
     run.warnings.extend(notes);
     run.warnings.extend(standing_warnings(cx, project, &vault, &primary));
-    let committed = back_up(cx, project, options, run_id, &planned, &vault, &primary, run)?;
+    let committed = back_up(cx, project, options, run_id, lease, &planned, &vault, &primary, run)?;
     note_commit(run, &committed);
     let promises = Some(primary.store.promises());
     run.stores.push(StoreState { promises, notes: primary.store.notes(), ..StoreState::stored(cx, &primary.name) });
@@ -81,6 +83,7 @@ fn back_up(
     project: &ProjectConfig,
     options: &RunOptions,
     run_id: &str,
+    lease: &HeldLease,
     planned: &Planned,
     vault: &Vault,
     primary: &OpenStore,
@@ -117,6 +120,7 @@ fn back_up(
     if run.items.values().all(|item| item.outcome == Outcome::Failed) {
         return Err(OperationError::NothingStored { project: project.name.clone(), reasons: problems(&run.items).collect() });
     }
+    lease.check()?;
     session.finish(draft(cx, project, planned, run_id, run)).map_err(failed)
 }
 

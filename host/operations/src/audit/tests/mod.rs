@@ -2,6 +2,7 @@
 
 mod alerts;
 mod erasures;
+mod leases;
 mod logs;
 mod queue;
 mod servers;
@@ -83,7 +84,7 @@ struct Place {
 
 /// Where it is, for as long as the test takes.
 enum Server {
-    File(tempfile::TempDir),
+    File { _folder: tempfile::TempDir },
     MariaDb(Arc<MariaDb>, String),
     PostgreSql(Arc<PostgreSql>, String),
 }
@@ -92,7 +93,7 @@ impl Place {
     fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state/audit.db");
-        Self { url: format!("sqlite://{}", path.display()), server: Server::File(folder) }
+        Self { url: format!("sqlite://{}", path.display()), server: Server::File { _folder: folder } }
     }
 
     /// Its default would compare names without regard to case, and knows no letter beyond latin1.
@@ -130,7 +131,7 @@ impl Place {
     /// Ends every connection to it, as a server does that is started again.
     fn end_connections(&self) {
         match &self.server {
-            Server::File(_) => {}
+            Server::File { .. } => {}
             Server::MariaDb(server, name) => {
                 let list = format!("SELECT CONCAT('KILL ', id, ';') FROM information_schema.processlist WHERE user = '{name}'");
                 server.sql(&server.sql(&list));

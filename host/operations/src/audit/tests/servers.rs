@@ -1,15 +1,16 @@
 //! What only a server can do, or only a file.
 
-use super::{PASSWORD, Place, end, start};
-use crate::audit::{Access, AuditError, AuditLog};
-use std::{error::Error as _, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use super::{PASSWORD, Place, at, end, start};
+use crate::audit::{Access, AuditError, AuditLog, Claim, Wanted, address::Address, args, connection::Connection, migrations};
+use havun_tests::Relay;
+use std::{error::Error as _, fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 #[test]
 fn the_file_is_private() {
     let place = Place::sqlite();
     place.open().close();
     let path = Path::new(place.url.strip_prefix("sqlite://").unwrap());
-    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
@@ -84,4 +85,87 @@ fn work_goes_on_after_the_server_ended_every_connection() {
         log.add_whole(&[(start("shop", 2), end("ok", 3))]).unwrap();
         assert_eq!(log.logs(None, 10).unwrap().len(), 2);
     }
+}
+
+/// Between us and a server, to be cut.
+fn relayed(place: &Place) -> (Relay, String) {
+    let (login, server) = place.url.rsplit_once('@').unwrap();
+    let (port, database) = server.strip_prefix("127.0.0.1:").unwrap().split_once('/').unwrap();
+    let relay = Relay::start(port.parse().unwrap(), Duration::ZERO);
+    let url = format!("{login}@127.0.0.1:{}/{database}", relay.port());
+    (relay, url)
+}
+
+#[test]
+fn no_run_is_lost_when_the_server_goes_away_in_the_middle_of_it() {
+    for place in [Place::mariadb(), Place::postgresql()] {
+        let (relay, url) = relayed(&place);
+        let folder = tempfile::tempdir().unwrap();
+        let spool = folder.path().join("audit-spool");
+        let access = Access { spool: Some(&spool), sleeper: Arc::new(|_| {}), ..Access::new(&url, "here") };
+        let log = AuditLog::open_with(&access).unwrap();
+        let wanted = Wanted { project: "shop", run_id: "run-0", slot: Some(at(0)), ttl: Duration::from_secs(60), force: false };
+        let Claim::Mine(lease) = log.claim(&wanted, at(0)).unwrap() else { panic!("nobody else is there") };
+        let row = log.begin_backup(&start("shop", 0)).unwrap();
+        relay.cut();
+        assert!(log.renew(&lease, at(1)).unwrap_err().is_gone());
+        log.end(row, &end("ok", 1)).unwrap();
+        log.release(&lease, true, at(1)).unwrap();
+        assert!(log.begin_backup(&start("shop", 2)).unwrap_err().is_gone(), "what cannot be recorded does not begin");
+        assert_eq!(fs::read_dir(&spool).unwrap().count(), 2);
+        assert_eq!(place.open().logs(None, 10).unwrap()[0].status, "running");
+
+        relay.mend();
+        fs::write(spool.join("0.json"), "half a fi").unwrap();
+        let _next = log.begin_backup(&start("shop", 3)).unwrap();
+        let kept: Vec<_> = fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(kept, ["0.refused"], "what cannot be read stands in nobody's way");
+        let rows = log.logs(None, 10).unwrap();
+        assert_eq!((rows.len(), rows[1].status.as_str(), rows[1].files), (2, "ok", 3));
+        assert!(matches!(log.claim(&wanted, at(4)).unwrap(), Claim::Done { .. }));
+    }
+}
+
+#[test]
+fn what_was_kept_is_written_by_the_next_process() {
+    let place = Place::postgresql();
+    let (relay, url) = relayed(&place);
+    let folder = tempfile::tempdir().unwrap();
+    let access = Access { spool: Some(folder.path()), sleeper: Arc::new(|_| {}), ..Access::new(&url, "here") };
+    let log = AuditLog::open_with(&access).unwrap();
+    let row = log.begin_backup(&start("shop", 0)).unwrap();
+    relay.cut();
+    log.end(row, &end("partial", 1)).unwrap();
+    drop(log);
+    assert!(AuditLog::open_with(&access).err().unwrap().is_gone());
+    relay.mend();
+    assert_eq!(AuditLog::open_with(&access).unwrap().logs(None, 1).unwrap()[0].status, "partial");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// As an earlier version left it: with its migrations only.
+#[test]
+fn an_old_database_gets_the_new_tables_and_keeps_its_rows() {
+    for place in [Place::sqlite(), Place::mariadb(), Place::postgresql()] {
+        old_database(&place.url);
+        let log = place.open();
+        assert!(log.leave_queue("shop", "archive").unwrap());
+        assert_eq!(log.fetch("SELECT COUNT(*) AS counted FROM run_leases", &[]).unwrap()[0].int("counted").unwrap(), 0);
+    }
+}
+
+fn old_database(url: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let address = Address::parse(url, None).unwrap();
+    if let Address::Sqlite(options) = &address {
+        migrations::make_private(options.get_filename()).unwrap();
+    }
+    let row = "INSERT INTO replication_queue (since, attempts, last_try, next_try, last_error, host, project, store) \
+               VALUES (?, 1, ?, ?, 'away', 'here', 'shop', 'archive')";
+    runtime.block_on(async {
+        let mut connection = Connection::open(&address).await.unwrap();
+        migrations::run_to(&mut connection, 7).await.unwrap();
+        connection.execute(row, args![at(0), at(0), at(0)]).await.unwrap();
+        connection.close().await;
+    });
 }
