@@ -19,7 +19,7 @@ Exit status:
     0  ok                    3  partial                      11  locked by another run
     1  failed                4  something needs attention    12  wrong key
     2  wrong command line    5  something stored is damaged  78  wrong configuration
-    6  a drill did not pass  10  store unreachable or full
+    6  a drill did not pass  10  store or audit database unreachable, or store full
   130  interrupted; any other one is a failure too
 
 Configuration:
