@@ -41,21 +41,21 @@ impl MariaDb {
         let folder = tempfile::Builder::new().prefix("havun-mariadb-").tempdir().expect("a temporary folder");
         install(folder.path());
         let port = free_port();
-        let mut command = Command::new(program(&["mariadbd", "/usr/sbin/mariadbd", "mysqld", "/usr/sbin/mysqld"]));
-        command
-            .arg("--no-defaults")
-            .arg(format!("--datadir={}", folder.path().join("data").display()))
-            .arg(format!("--socket={}", folder.path().join("s").display()))
-            .arg(format!("--pid-file={}", folder.path().join("pid").display()))
-            .args(["--bind-address=127.0.0.1", &format!("--port={port}"), "--user", &user()])
-            .args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--max-allowed-packet=64M"])
-            .args(options);
-        let log = File::create(folder.path().join("log")).expect("a log file");
-        command.env("TMPDIR", folder.path());
-        let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("mariadbd starts");
+        let server = serve(folder.path(), port, options);
         let mut started = Self { folder, port, server };
         started.wait_until_it_answers();
         started
+    }
+
+    /// Ends the server in order and starts it again, with its data and its port, and default options.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn restart(&mut self) {
+        assert!(Command::new("kill").args(["-TERM", &self.server.id().to_string()]).status().expect("kill runs").success());
+        self.server.wait().expect("the server ends");
+        self.server = serve(self.folder.path(), self.port, &[]);
+        self.wait_until_it_answers();
     }
 
     /// A server that the tests of one process share; each test uses databases and users of its own.
@@ -127,6 +127,21 @@ impl Drop for MariaDb {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+fn serve(folder: &Path, port: u16, options: &[&str]) -> Child {
+    let mut command = Command::new(program(&["mariadbd", "/usr/sbin/mariadbd", "mysqld", "/usr/sbin/mysqld"]));
+    command
+        .arg("--no-defaults")
+        .arg(format!("--datadir={}", folder.join("data").display()))
+        .arg(format!("--socket={}", folder.join("s").display()))
+        .arg(format!("--pid-file={}", folder.join("pid").display()))
+        .args(["--bind-address=127.0.0.1", &format!("--port={port}"), "--user", &user()])
+        .args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--max-allowed-packet=64M"])
+        .args(options);
+    let log = File::create(folder.join("log")).expect("a log file");
+    command.env("TMPDIR", folder);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("mariadbd starts")
 }
 
 fn install(folder: &Path) {

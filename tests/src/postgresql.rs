@@ -39,24 +39,21 @@ impl PostgreSql {
         }
         install(folder.path(), account);
         let port = free_port();
-        let mut command = unprivileged(&program("postgres"), account);
-        command.arg("-D").arg(folder.path().join("data")).current_dir(folder.path());
-        for setting in [
-            format!("port={port}"),
-            format!("unix_socket_directories={}", folder.path().display()),
-            "listen_addresses=127.0.0.1".to_owned(),
-            "fsync=off".to_owned(),
-            "full_page_writes=off".to_owned(),
-            "shared_buffers=32MB".to_owned(),
-            "max_prepared_transactions=5".to_owned(),
-        ] {
-            command.args(["-c", &setting]);
-        }
-        let log = File::create(folder.path().join("log")).expect("a log file");
-        let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("postgres starts");
+        let server = serve(folder.path(), port);
         let mut started = Self { folder, port, server };
         started.wait_until_it_answers();
         started
+    }
+
+    /// Ends the server and every connection to it, and starts it again, with its data and its port.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn restart(&mut self) {
+        assert!(Command::new("kill").args(["-INT", &self.server.id().to_string()]).status().expect("kill runs").success());
+        self.server.wait().expect("the server ends");
+        self.server = serve(self.folder.path(), self.port);
+        self.wait_until_it_answers();
     }
 
     /// A server that the tests of one process share; each test uses databases and roles of its own.
@@ -142,6 +139,24 @@ impl Drop for PostgreSql {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+fn serve(folder: &Path, port: u16) -> Child {
+    let mut command = unprivileged(&program("postgres"), account());
+    command.arg("-D").arg(folder.join("data")).current_dir(folder);
+    for setting in [
+        format!("port={port}"),
+        format!("unix_socket_directories={}", folder.display()),
+        "listen_addresses=127.0.0.1".to_owned(),
+        "fsync=off".to_owned(),
+        "full_page_writes=off".to_owned(),
+        "shared_buffers=32MB".to_owned(),
+        "max_prepared_transactions=5".to_owned(),
+    ] {
+        command.args(["-c", &setting]);
+    }
+    let log = File::create(folder.join("log")).expect("a log file");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("postgres starts")
 }
 
 fn install(folder: &Path, account: Option<(u32, u32)>) {

@@ -32,7 +32,8 @@ pub struct RunArgs {
 pub fn execute(app: &App, args: &RunArgs) -> Result<u8, CliError> {
     let cx = app.context()?;
     app.warn(&cx.config);
-    let options = RunOptions { projects: args.project.clone(), due: args.due, dry_run: args.dry_run, force: args.force };
+    let options =
+        RunOptions { projects: args.project.clone(), due: args.due, dry_run: args.dry_run, force: args.force, ..RunOptions::default() };
     let report = run(&cx, &options)?;
     app.screen.clear();
     report.retried.iter().for_each(|pushed| super::archive::print(app, pushed));

@@ -50,7 +50,8 @@ pub(super) struct HeldLease {
 /// [`OperationError::RunElsewhere`], and what the audit database says.
 pub(super) fn take(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &str) -> Result<Taken, OperationError> {
     let audit = cx.audit()?;
-    let slot = project.schedule.as_ref().filter(|_| options.due).and_then(|schedule| schedule.latest_before(cx.now(), &cx.zone()));
+    let is_scheduled = options.due || options.scheduled;
+    let slot = project.schedule.as_ref().filter(|_| is_scheduled).and_then(|schedule| schedule.latest_before(cx.now(), &cx.zone()));
     let name = project.name.as_str();
     let wanted = Wanted { project: name, run_id, slot, ttl: term(cx), force: options.force };
     match audit.claim(&wanted, cx.now()).map_err(audit_error)? {
@@ -60,7 +61,7 @@ pub(super) fn take(cx: &Context, project: &ProjectConfig, options: &RunOptions, 
             }
             Ok(Taken::Ours(HeldLease::begin(cx, audit, lease, &project.name)))
         }
-        Claim::Held { host, pid, .. } if options.due => Ok(Taken::Elsewhere(format!("host `{host}` backs it up now (process {pid})"))),
+        Claim::Held { host, pid, .. } if is_scheduled => Ok(Taken::Elsewhere(format!("host `{host}` backs it up now (process {pid})"))),
         Claim::Held { host, pid, until } => Err(OperationError::RunElsewhere { project: project.name.clone(), host, pid, until }),
         Claim::Done { host, at } => Ok(Taken::Elsewhere(format!("host `{host}` has backed it up at {at}"))),
     }

@@ -2,7 +2,7 @@
 
 use super::{PASSWORD, Place, at, end, start};
 use crate::audit::{Access, AuditError, AuditLog, Claim, Wanted, address::Address, args, connection::Connection, migrations};
-use havun_tests::Relay;
+use havun_tests::{MariaDb, PostgreSql, Relay};
 use std::{error::Error as _, fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 #[test]
@@ -84,6 +84,23 @@ fn work_goes_on_after_the_server_ended_every_connection() {
         place.end_connections();
         log.add_whole(&[(start("shop", 2), end("ok", 3))]).unwrap();
         assert_eq!(log.logs(None, 10).unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn work_goes_on_after_the_server_was_started_again() {
+    let (mut mariadb, mut postgresql) = (MariaDb::start(), PostgreSql::start());
+    mariadb.sql("CREATE DATABASE audit; CREATE USER u@'127.0.0.1' IDENTIFIED BY 'p'; GRANT ALL ON audit.* TO u@'127.0.0.1';");
+    postgresql.sql("postgres", "CREATE ROLE u LOGIN PASSWORD 'p'");
+    postgresql.sql("postgres", "CREATE DATABASE audit OWNER u");
+    let open = |scheme: &str, port: u16| AuditLog::open(&format!("{scheme}://u:p@127.0.0.1:{port}/audit"), "here").unwrap();
+    let logs = [open("mysql", mariadb.port()), open("postgresql", postgresql.port())];
+    let rows: Vec<_> = logs.iter().map(|log| log.begin_backup(&start("shop", 0)).unwrap()).collect();
+    mariadb.restart();
+    postgresql.restart();
+    for (log, row) in logs.iter().zip(rows) {
+        log.end(row, &end("ok", 1)).unwrap();
+        assert_eq!(log.logs(None, 10).unwrap()[0].status, "ok");
     }
 }
 
