@@ -72,8 +72,9 @@ pub enum Command {
     Cleanup(commands::cleanup::CleanupArgs),
     Archive(commands::archive::ArchiveArgs),
     Health(commands::health::HealthArgs),
+    Doctor(commands::doctor::DoctorArgs),
     Status(commands::status::StatusArgs),
-    Report(commands::status::ReportArgs),
+    Report(commands::report::ReportArgs),
     Store(commands::store::StoreArgs),
     Scrub(commands::scrub::ScrubArgs),
     Repair(commands::scrub::RepairArgs),
@@ -84,4 +85,57 @@ pub enum Command {
     Demo(commands::demo::DemoArgs),
     Completions(commands::completions::CompletionsArgs),
     Man(commands::man::ManArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use havun_operations::incidents::{PAGES, Place};
+
+    /// Words as a shell would make them of a line of the pages: double quotes, no variables.
+    fn words(line: &str) -> Vec<String> {
+        let parts = line.split('"').enumerate();
+        let mut words = Vec::new();
+        for (place, part) in parts {
+            if place % 2 == 1 {
+                words.push(part.to_owned());
+            } else {
+                words.extend(part.split_whitespace().map(str::to_owned));
+            }
+        }
+        words
+    }
+
+    /// The commands of this program in the fenced blocks of a page.
+    fn commands(text: &str) -> Vec<String> {
+        let blocks = text.split("```").enumerate().filter(|(place, _)| place % 2 == 1);
+        let lines = blocks.flat_map(|(_, block)| block.lines().map(str::trim));
+        lines.filter(|line| line.starts_with("havun-backup ")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_command_of_the_incident_pages_exists() {
+        let mut seen = 0;
+        for page in PAGES {
+            for place in [Place::default(), Place { project: "shop", store: "hetzner", state_dir: "/srv/state" }] {
+                for line in commands(&page.text(place)) {
+                    seen += 1;
+                    let parsed = Cli::try_parse_from(words(&line));
+                    assert!(parsed.is_ok(), "{}: `{line}`: {}", page.slug, parsed.unwrap_err());
+                }
+            }
+        }
+        assert!(seen > 100, "only {seen} commands were found");
+    }
+
+    #[test]
+    fn each_page_that_another_names_is_there() {
+        for page in PAGES {
+            for line in commands(&page.text(Place::default())) {
+                if let Some(slug) = line.split("--kind ").nth(1).and_then(|rest| rest.split_whitespace().next()) {
+                    assert!(PAGES.iter().any(|page| page.slug == slug), "{}: {line}", page.slug);
+                }
+            }
+        }
+    }
 }

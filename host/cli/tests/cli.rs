@@ -15,7 +15,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "init",
     "run",
     "list",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 23] = [
     "cleanup",
     "archive",
     "health",
+    "doctor",
     "status",
     "report",
     "store",

@@ -133,6 +133,28 @@ pub enum OperationError {
         /// As given.
         text: String,
     },
+    /// No such incident procedure.
+    #[error("there is no incident procedure `{name}`")]
+    UnknownPage {
+        /// As given.
+        name: String,
+        /// The nearest of those that there are.
+        nearest: Vec<String>,
+    },
+    /// A repair that went through, and something is wrong all the same.
+    #[error("not mended: {what}: {why}")]
+    NotMended {
+        /// What was tried.
+        what: String,
+        /// What is still wrong.
+        why: String,
+    },
+    /// A day whose report nobody can make yet.
+    #[error("{day} has not begun yet")]
+    NotYet {
+        /// As given.
+        day: String,
+    },
     /// A year that is none.
     #[error("`{text}` is not a year of the form 2026")]
     BadEpoch {
@@ -437,6 +459,8 @@ impl OperationError {
             | Self::BadPattern { .. }
             | Self::BadDate { .. }
             | Self::BadEpoch { .. }
+            | Self::NotYet { .. }
+            | Self::UnknownPage { .. }
             | Self::NotConfirmed { .. }
             | Self::NoHold { .. }
             | Self::AmbiguousHold { .. }
@@ -470,6 +494,7 @@ impl OperationError {
             Self::UnknownProject { nearest, .. } | Self::UnknownStore { nearest, .. } | Self::UnknownStrategy { nearest, .. } => {
                 did_you_mean(nearest)
             }
+            Self::UnknownPage { nearest, .. } => did_you_mean(nearest),
             Self::StoreNotUsed { project, .. } => format!("the stores of a project are listed at `stores` in [projects.{project}]"),
             Self::RootGone { project, .. } => {
                 format!("mount it, or correct `root` in [projects.{project}]; nothing was backed up")

@@ -16,7 +16,7 @@ mod plan;
 mod report;
 
 pub(crate) use items::overrides;
-pub(crate) use pause::left_behind;
+pub(crate) use pause::{left_behind, undo_left_behind};
 pub(crate) use plan::connections;
 pub use report::{ExpectedChange, ExpectedItem, ProjectRun, RunOutcome, RunReport, RunStats, StoreState};
 
@@ -67,7 +67,7 @@ pub fn run(cx: &Context, options: &RunOptions) -> Result<RunReport, OperationErr
         projects: Vec::new(),
         retried: Vec::new(),
     };
-    let mut left_behind = if options.dry_run { Vec::new() } else { pause::undo_left_behind(cx) };
+    let mut left_behind = if options.dry_run { Vec::new() } else { undo_left_behind(cx) };
     left_behind.iter().for_each(|(_, text)| tracing::warn!("{text}"));
     if !options.dry_run {
         crate::drill::sweep(cx);

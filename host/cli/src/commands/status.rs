@@ -1,4 +1,4 @@
-//! `status` and `report`.
+//! `status`, and `report` without a period.
 
 use crate::{
     app::App,
@@ -22,13 +22,6 @@ pub struct StatusArgs {
     pub online: bool,
 }
 
-/// Report on the storage of every project, year by year, and on its drills
-#[derive(Debug, Args)]
-pub struct ReportArgs {
-    #[command(flatten)]
-    pub status: StatusArgs,
-}
-
 pub fn execute(app: &App, args: &StatusArgs) -> Result<u8, CliError> {
     let cx = app.context()?;
     let report = look(app, args)?;
@@ -37,9 +30,10 @@ pub fn execute(app: &App, args: &StatusArgs) -> Result<u8, CliError> {
     Ok(report.exit_status())
 }
 
-pub fn execute_report(app: &App, args: &ReportArgs) -> Result<u8, CliError> {
+/// `report` without a period.
+pub fn execute_storage(app: &App, args: &StatusArgs) -> Result<u8, CliError> {
     let cx = app.context()?;
-    let report = look(app, &args.status)?;
+    let report = look(app, args)?;
     app.ui.line(format!("[{}] Storage of {}", cx.config.host.name, format::time(report.at, &cx.zone())));
     print(app.ui, &report, &cx.zone());
     app.ui.lines(years(&report));

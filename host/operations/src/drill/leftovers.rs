@@ -60,6 +60,17 @@ pub(crate) fn sweep(cx: &Context) -> Vec<String> {
     said
 }
 
+/// What dead drills have left, and the next one would remove. Removes nothing.
+pub(crate) fn left_behind(cx: &Context) -> Vec<String> {
+    let folder = cx.config.host.state_dir.join(DRILLS);
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let dead = entries.filter(|path| match read_owner(path) {
+        Some(owner) => !owner.is_alive(),
+        None => !path.file_name().is_some_and(|name| name.as_bytes().starts_with(UNFINISHED.as_bytes())) || is_old(path),
+    });
+    dead.map(|path| format!("a drill that was killed left {} and what belongs to it", path.display())).collect()
+}
+
 fn read_owner(folder: &Path) -> Option<Owner> {
     serde_json::from_slice(&fs::read(folder.join(OWNER)).ok()?).ok()
 }

@@ -31,7 +31,7 @@ pub use certificate::{
 pub use check::{CertificateCheck, CheckError, check_certificate};
 pub use due::DrillSummary;
 pub(crate) use due::{state, summary};
-pub(crate) use leftovers::sweep;
+pub(crate) use leftovers::{left_behind, sweep};
 
 use crate::{
     audit::LogRow,

@@ -108,7 +108,6 @@ fn by_status(status: i64) -> Option<&'static str> {
 }
 
 /// Whether a kind of alert is known here.
-#[cfg(test)]
-pub(super) fn is_known(kind: &str) -> bool {
+pub(crate) fn is_kind(kind: &str) -> bool {
     KINDS.iter().chain(ELSE).any(|(known, _)| *known == kind)
 }

@@ -5,6 +5,7 @@
 
 mod causes;
 
+pub(crate) use causes::is_kind;
 pub use causes::page_for;
 
 use havun_notify::document::Step;
@@ -87,7 +88,7 @@ pub static PAGES: &[Page] = &[
 /// What stands in a page for a value of the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Place<'a> {
-    /// The project; empty for all.
+    /// The project; empty where it is about several or none, then its placeholder stays.
     pub project: &'a str,
     /// The store; may be empty.
     pub store: &'a str,
@@ -109,9 +110,7 @@ impl Page {
     /// All of it, with the values of the machine in place of the words for them.
     pub fn text(&self, place: Place<'_>) -> String {
         let mut text = self.text.to_owned();
-        if place.project.is_empty() {
-            text = text.replace(" --project NAME", "");
-        } else {
+        if !place.project.is_empty() {
             for (from, to) in [("--project NAME", "--project "), ("[projects.NAME", "[projects."), ("certificates/NAME", "certificates/")] {
                 text = text.replace(from, &format!("{to}{}", place.project));
             }

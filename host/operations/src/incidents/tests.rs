@@ -111,7 +111,7 @@ fn every_kind_of_alert_that_the_program_raises_has_its_page() {
         assert!(kinds.contains(kind), "the search finds no {kind} in {kinds:?}");
     }
     for kind in kinds {
-        assert!(causes::is_known(&kind), "an alert of kind `{kind}` is raised, and docs/incidents has no page for it");
+        assert!(is_kind(&kind), "an alert of kind `{kind}` is raised, and docs/incidents has no page for it");
     }
 }
 
@@ -139,5 +139,5 @@ fn a_page_speaks_of_this_project_and_machine() {
     assert!(drill.text(place).contains("ls -t /srv/state/certificates/shop"));
     assert!(drill.steps(place).iter().any(|step| step.commands == "havun-backup run --project shop\nhavun-backup test --project shop"));
     assert!(page("deleted").unwrap().text(place).contains("--store hetzner --reason"));
-    assert!(page("run").unwrap().text(Place::default()).contains("havun-backup logs --limit 5"));
+    assert!(page("run").unwrap().text(Place::default()).contains("havun-backup logs --project NAME --limit 5"));
 }

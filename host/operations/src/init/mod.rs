@@ -13,6 +13,7 @@ mod tests;
 pub use edit::{append, set_escrow, write_new};
 pub use escrow::{EscrowKit, check_recipients, needs_escrow};
 pub use prepare::{InitReport, InitStep, StepState, check, prepare};
+pub(crate) use prepare::{Parts, check_parts};
 pub use propose::{Proposal, ProposeRequest, ProposedProject, propose};
 
 use crate::{

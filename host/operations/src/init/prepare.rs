@@ -12,7 +12,7 @@ use crate::{
     signing::NoteSigner,
     strategies,
 };
-use havun_model::{DatabaseItem, ItemKind};
+use havun_model::{DatabaseItem, ItemKind, ProjectName};
 use havun_vault::{
     keys::{Identity, write_private_file},
     store::{LocalRoot, StoreError},
@@ -101,16 +101,67 @@ enum Missing {
 
 /// Makes what the configuration names and is not there, and tests everything.
 pub fn prepare(cx: &Context) -> InitReport {
-    go_through(cx, Missing::Make)
+    go_through(cx, Missing::Make, &Parts::all(cx))
 }
 
 /// Tests everything that the configuration names, and writes nothing.
 pub fn check(cx: &Context) -> InitReport {
-    go_through(cx, Missing::Tell)
+    go_through(cx, Missing::Tell, &Parts::all(cx))
 }
 
-fn go_through(cx: &Context, missing: Missing) -> InitReport {
+/// Tests some of it, and writes nothing.
+pub(crate) fn check_parts(cx: &Context, parts: &Parts) -> InitReport {
+    go_through(cx, Missing::Tell, parts)
+}
+
+/// What of a configuration is tested.
+pub(crate) struct Parts {
+    /// State folder, service key, escrow, signing key.
+    pub keys: bool,
+    /// The audit database.
+    pub audit: bool,
+    /// The stores of the projects.
+    pub stores: bool,
+    /// The projects themselves.
+    pub projects: bool,
+    /// These projects.
+    pub only: Vec<ProjectName>,
+}
+
+impl Parts {
+    fn all(cx: &Context) -> Self {
+        Self { keys: true, audit: true, stores: true, projects: true, only: cx.config.projects.keys().cloned().collect() }
+    }
+}
+
+fn go_through(cx: &Context, missing: Missing, parts: &Parts) -> InitReport {
     let mut report = InitReport { schema_version: SCHEMA_VERSION, config: cx.config.path.clone(), steps: Vec::new() };
+    if parts.keys {
+        keys(cx, missing, &mut report);
+    }
+    if parts.audit {
+        report.add("audit database", audit(cx, missing));
+    }
+    let projects = || cx.config.projects.values().filter(|project| parts.only.contains(&project.name));
+    // All of them unless only some projects are looked at: a store that no project uses yet is tested too.
+    let whole = parts.only.len() == cx.config.projects.len();
+    let used = |store: &StoreConfig| whole || projects().any(|project| project.stores.contains(&store.name));
+    for store in cx.config.stores.values().filter(|store| parts.stores && used(store)) {
+        cx.observer.step(&format!("testing store `{}`", store.name));
+        report.add(format!("store {}", store.name), one_store(cx, store, missing));
+    }
+    for project in projects().filter(|_| parts.projects) {
+        cx.observer.step(&format!("testing project `{}`", project.name));
+        test_project(cx, project, &mut report);
+    }
+    if parts.projects && cx.config.projects.is_empty() {
+        let none = "the configuration has none yet; `havun-backup init PATH` proposes one".to_owned();
+        report.add("projects", Ok((StepState::Note, none)));
+    }
+    report
+}
+
+fn keys(cx: &Context, missing: Missing, report: &mut InitReport) {
     report.add("state folder", private_folder(&cx.config.host.state_dir, missing));
     report.add("service key", service_key(cx, missing));
     if !cx.config.keys.escrow.is_empty() {
@@ -118,20 +169,6 @@ fn go_through(cx: &Context, missing: Missing) -> InitReport {
         report.add("escrow", keys);
     }
     report.add("signing key", signing_key(cx, missing));
-    report.add("audit database", audit(cx, missing));
-    for store in cx.config.stores.values() {
-        cx.observer.step(&format!("testing store `{}`", store.name));
-        report.add(format!("store {}", store.name), one_store(cx, store, missing));
-    }
-    for project in cx.config.projects.values() {
-        cx.observer.step(&format!("testing project `{}`", project.name));
-        test_project(cx, project, &mut report);
-    }
-    if cx.config.projects.is_empty() {
-        let none = "the configuration has none yet; `havun-backup init PATH` proposes one".to_owned();
-        report.add("projects", Ok((StepState::Note, none)));
-    }
-    report
 }
 
 fn private_folder(path: &Path, missing: Missing) -> Result<(StepState, String), OperationError> {

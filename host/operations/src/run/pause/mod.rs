@@ -248,7 +248,7 @@ pub(crate) fn left_behind(cx: &Context) -> Vec<(Option<ProjectName>, String)> {
 }
 
 /// What killed runs have left behind is undone. Returns what was done, by project, as warnings; empty projects are nobody's.
-pub(super) fn undo_left_behind(cx: &Context) -> Vec<(Option<ProjectName>, String)> {
+pub(crate) fn undo_left_behind(cx: &Context) -> Vec<(Option<ProjectName>, String)> {
     let (markers, odd) = Marker::left_behind(cx);
     let mut said: Vec<(Option<ProjectName>, String)> = odd.into_iter().map(|odd| (None, odd)).collect();
     for mut marker in markers {
