@@ -54,6 +54,14 @@ pub enum OperationError {
         /// The nearest configured names.
         nearest: Vec<String>,
     },
+    /// No such channel in the configuration.
+    #[error("there is no channel `{name}` in [notify]")]
+    UnknownChannel {
+        /// As given.
+        name: String,
+        /// The nearest configured names.
+        nearest: Vec<String>,
+    },
     /// The project does not use the store.
     #[error("project `{project}` does not use store `{store}`")]
     StoreNotUsed {
@@ -454,6 +462,7 @@ impl OperationError {
         match self {
             Self::UnknownProject { .. }
             | Self::UnknownStore { .. }
+            | Self::UnknownChannel { .. }
             | Self::StoreNotUsed { .. }
             | Self::Name(_)
             | Self::BadPattern { .. }
@@ -495,6 +504,8 @@ impl OperationError {
                 did_you_mean(nearest)
             }
             Self::UnknownPage { nearest, .. } => did_you_mean(nearest),
+            Self::UnknownChannel { nearest, .. } if nearest.is_empty() => "[notify] has no channel yet".to_owned(),
+            Self::UnknownChannel { nearest, .. } => did_you_mean(nearest),
             Self::StoreNotUsed { project, .. } => format!("the stores of a project are listed at `stores` in [projects.{project}]"),
             Self::RootGone { project, .. } => {
                 format!("mount it, or correct `root` in [projects.{project}]; nothing was backed up")

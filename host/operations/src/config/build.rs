@@ -1,17 +1,18 @@
 //! A checked document into a [`Config`]: defaults filled in, paths made absolute. What `check` has already
 //! refused reads as absent here.
 
+mod notify;
+
 use super::{
     Span,
     check::{Checker, port, whole},
     secret::Secret,
     types::{
-        Audit, Config, DatabaseConfig, Drill, DrillChoice, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig,
-        ProjectDrill, QuiesceConfig, Retention, S3Store, SftpStore, Slack, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
+        Audit, Config, DatabaseConfig, Drill, DrillChoice, Host, Keys, LockMode, PluginConfig, Priority, ProjectConfig, ProjectDrill,
+        QuiesceConfig, Retention, S3Store, SftpStore, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
     },
 };
 use havun_model::{ProjectName, StoreName, retention::Term};
-use havun_notify::Language;
 use jiff::tz::TimeZone;
 use std::{
     collections::BTreeMap,
@@ -56,7 +57,7 @@ pub(super) fn build(document: &DeTable<'_>, path: &Path, checker: &mut Checker<'
         audit: audit(&root.section("audit"), &host, checker),
         keys: keys(&root.section("keys")),
         stores: stores.into_iter().map(|(store, _)| (store.name.clone(), store)).collect(),
-        notify: notify(&root.section("notify")),
+        notify: notify::notify(&root.section("notify"), checker),
         drill: drill(&root.section("drill"), checker),
         host,
         plugins,
@@ -272,20 +273,6 @@ fn report_shared_folders(stores: &[(StoreConfig, usize)], checker: &mut Checker<
             checker.report(*at, format!("stores `{other}` and `{}` are the same folder {}", store.name, path.display()));
         }
     }
-}
-
-fn notify(section: &Section<'_>) -> Notify {
-    let email = section.section("email");
-    let slack = section.section("slack");
-    let email = email.secret("smtp").zip(email.text("from")).map(|(smtp, from)| Email {
-        smtp,
-        from,
-        user: email.secret("user"),
-        password: email.secret("password"),
-        to: email.texts("to"),
-    });
-    let language = section.str("language").and_then(Language::of).unwrap_or_default();
-    Notify { language, email, slack: slack.secret("webhook").map(|webhook| Slack { webhook }) }
 }
 
 fn drill(section: &Section<'_>, checker: &mut Checker<'_>) -> Drill {

@@ -2,6 +2,7 @@
 
 use super::{
     DrillChoice, Objective, Price, Rate, Span,
+    notify::{ToldEvent, time_of_day},
     shape::{Key, Kind, Rule, Shape},
 };
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
@@ -205,6 +206,8 @@ impl<'t> Checker<'t> {
             Rule::Objective => text.parse::<Objective>().err().map(|e| e.to_string()),
             Rule::DrillChoice => not_among(text, DrillChoice::ALL.map(DrillChoice::word).as_slice()),
             Rule::Span => text.parse::<Span>().err().map(|e| e.to_string()),
+            Rule::Event => not_among(text, ToldEvent::ALL.map(ToldEvent::word).as_slice()),
+            Rule::TimeOfDay => time_of_day(text).is_none().then(|| format!("`{text}` is not a time of day: write it as `07:00`")),
             Rule::Digest => text.parse::<Digest>().err().map(|e| e.to_string()),
             Rule::Address => (!is_address(text)).then(|| format!("`{text}` is not a mail address")),
             Rule::Rate => text.parse::<Rate>().err().map(|e| e.to_string()),

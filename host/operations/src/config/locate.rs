@@ -148,9 +148,6 @@ fn warnings(config: &Config, plain: &[(usize, usize, String)]) -> Vec<String> {
         format!("{}:{line}:{column}: `{key}` stands there in plain text; better {{ file = \"…\" }}", config.path.display())
     };
     let mut warnings: Vec<String> = plain.iter().map(secret).collect();
-    if config.notify.email.is_some() || config.notify.slack.is_some() {
-        warnings.push("[notify] is set, but this version sends no messages: watch the exit status of `run`".to_owned());
-    }
     for project in config.projects.values() {
         warnings.extend(seven_years(project).map(|why| format!("project `{}`: {why}", project.name)));
     }

@@ -9,6 +9,7 @@
 mod build;
 mod check;
 mod locate;
+mod notify;
 mod objective;
 mod portable;
 mod price;
@@ -25,6 +26,7 @@ mod types;
 pub use build::BUILT_IN_STRATEGIES;
 pub use check::Problem;
 pub use locate::{CONFIG_VARIABLE, ConfigError, LOCAL_CONFIG, SYSTEM_CONFIG, locate};
+pub use notify::{ChannelConfig, ChannelKind, EmailConfig, Notify, ToldEvent};
 pub use objective::{Objective, ObjectiveError};
 pub use portable::portable;
 pub use price::{Price, PriceError};
@@ -35,6 +37,6 @@ pub(crate) use shape::ENGINES;
 pub use show::{Shown, show};
 pub use span::{Span, SpanError};
 pub use types::{
-    Audit, Config, DatabaseConfig, Drill, DrillChoice, Email, Host, Keys, LockMode, Notify, PluginConfig, Priority, ProjectConfig,
-    ProjectDrill, QuiesceConfig, Retention, S3Store, SPOOL, SftpStore, Slack, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
+    Audit, Config, DatabaseConfig, Drill, DrillChoice, Host, Keys, LockMode, PluginConfig, Priority, ProjectConfig, ProjectDrill,
+    QuiesceConfig, Retention, S3Store, SPOOL, SftpStore, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
 };

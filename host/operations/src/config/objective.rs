@@ -22,6 +22,11 @@ pub struct ObjectiveError {
 }
 
 impl Objective {
+    /// So many hours.
+    pub(crate) const fn hours(count: u32) -> Self {
+        Self { count, unit: "h" }
+    }
+
     /// As a duration.
     pub fn duration(self) -> SignedDuration {
         let seconds = UNITS.iter().find(|(unit, _)| *unit == self.unit).map_or(1, |(_, seconds)| *seconds);

@@ -1,6 +1,8 @@
 //! Every key that a configuration may have: one table of constants, from which the checks and the JSON Schema
 //! are made, so that they cannot disagree.
 
+mod notify;
+
 /// What a value must be.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
@@ -79,6 +81,10 @@ pub(super) enum Rule {
     AnyStore,
     /// `10m`.
     Span,
+    /// `failure`, `recovery`, `digest`, `report`.
+    Event,
+    /// `07:00`.
+    TimeOfDay,
 }
 
 /// One key.
@@ -109,7 +115,6 @@ pub(super) const STORE_KINDS: &[(&str, &Shape)] = &[("local", &LOCAL_STORE), ("s
 pub(crate) const ENGINES: &[&str] = &["mariadb", "mysql", "sqlite", "postgresql", "mongodb", "redis"];
 /// Schemes of the audit database.
 pub(super) const AUDIT_SCHEMES: &[&str] = &["sqlite", "mysql", "mariadb", "postgres", "postgresql"];
-const SMTP_SCHEMES: &[&str] = &["smtp", "smtps", "smtp+starttls"];
 const DATABASE_SCHEMES: &[&str] =
     &["mysql", "mariadb", "sqlite", "postgres", "postgresql", "pgsql", "mongodb", "mongodb+srv", "redis", "rediss", "file"];
 const TIERS: Kind = Kind::Word(&["hot", "archive", "test"]);
@@ -123,7 +128,7 @@ pub(super) static ROOT: Shape = Shape {
         optional("audit", Kind::Section(&AUDIT), "Where runs are recorded."),
         optional("keys", Kind::Section(&KEYS), "Who can open the vaults."),
         optional("stores", Kind::Kinds(STORE_KINDS), "Places that backups go to, by name."),
-        optional("notify", Kind::Section(&NOTIFY), "Who is told."),
+        optional("notify", Kind::Section(&notify::NOTIFY), "Who is told."),
         optional("drill", Kind::Section(&DRILL), "How restores are proven."),
         optional("plugins", Kind::Named(&PLUGIN), "Strategies that are not built in, by name."),
         optional("projects", Kind::Named(&PROJECT), "What is backed up, by name."),
@@ -234,29 +239,6 @@ static S3_STORE: Shape = Shape {
         optional("cost_per_tb_month", Kind::Checked(Rule::Price), "What a terabyte costs in a month, for reports: `3.81 EUR`."),
     ],
 };
-
-static NOTIFY: Shape = Shape {
-    doc: "Who is told.",
-    keys: &[
-        optional("language", Kind::Word(&["en", "nl"]), "In which mails and reports are written: English unless said."),
-        optional("email", Kind::Section(&EMAIL), "Mail."),
-        optional("slack", Kind::Section(&SLACK), "Slack."),
-    ],
-};
-
-static EMAIL: Shape = Shape {
-    doc: "Mail.",
-    keys: &[
-        required("smtp", Kind::SecretUrl(SMTP_SCHEMES), "smtp://, smtps:// or smtp+starttls:// server."),
-        optional("user", Kind::Secret, "Login name."),
-        optional("password", Kind::Secret, "Password."),
-        required("from", Kind::Checked(Rule::Address), "Sender."),
-        required("to", Kind::CheckedList(Rule::Address), "Recipients."),
-    ],
-};
-
-static SLACK: Shape =
-    Shape { doc: "Slack.", keys: &[required("webhook", Kind::Secret, "URL of an incoming webhook: whoever has it can post.")] };
 
 static DRILL: Shape = Shape {
     doc: "How restores are proven: `havun-backup test`.",

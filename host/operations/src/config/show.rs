@@ -1,7 +1,8 @@
 //! A configuration as it is understood: defaults filled in, secrets masked.
 
+mod notify;
+
 use super::{Config, DatabaseConfig, LockMode, ProjectConfig, QuiesceConfig, Secret, SnapshotSource, StoreConfig, StoreKind};
-use havun_notify::Language;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -42,7 +43,7 @@ pub fn show(config: &Config, project: Option<&str>) -> Shown {
         "projects": projects.iter().map(|p| (p.name.to_string(), one_project(p))).collect::<Map<_, _>>(),
     });
     if project.is_none() {
-        add(&mut all, "notify", notify(config));
+        add(&mut all, "notify", notify::notify(config));
         add(&mut all, "drill", drill(config));
     }
     Shown { json: clean(all) }
@@ -71,17 +72,6 @@ fn store(store: &StoreConfig) -> Value {
     add(&mut shown, "cost_per_tb_month", json!(store.cost.map(|cost| cost.to_string())));
     add(&mut shown, "scrub", store.scrub.to_string().into());
     clean(shown)
-}
-
-fn notify(config: &Config) -> Value {
-    let email = config.notify.email.as_ref().map(|e| {
-        let (user, password) = (e.user.as_ref().map(secret), e.password.as_ref().map(secret));
-        clean(json!({ "smtp": url(&e.smtp), "user": user, "password": password, "from": e.from, "to": e.to }))
-    });
-    let slack = config.notify.slack.as_ref().map(|s| json!({ "webhook": secret(&s.webhook) }));
-    // Where nothing is said of messages, nothing is shown of them.
-    let said = email.is_some() || slack.is_some() || config.notify.language != Language::default();
-    clean(json!({ "language": said.then(|| config.notify.language.word()), "email": email, "slack": slack }))
 }
 
 fn drill(config: &Config) -> Value {

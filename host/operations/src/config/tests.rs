@@ -28,7 +28,9 @@ fn the_documented_example_is_a_configuration() {
     assert_eq!(project.settings, serde_json::json!({ "exclude": ["storage/app/tmp/**"] }));
     assert_eq!(project.schedule.as_ref().unwrap().to_string(), "daily 03:00");
     assert_eq!(config.stores.values().map(|s| s.kind.word()).collect::<Vec<_>>(), ["sftp", "local"]);
-    assert_eq!(config.warnings, ["[notify] is set, but this version sends no messages: watch the exit status of `run`"]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let channels: Vec<_> = config.notify.channels.iter().map(|channel| (channel.name.as_str(), channel.events.len())).collect();
+    assert_eq!(channels, [("email", 4), ("slack", 4)]);
 }
 
 #[test]
@@ -377,4 +379,38 @@ fn commands_and_snapshots_of_a_project_are_read_checked_and_shown() {
         let found = problems(&format!("{head}{wrong}"));
         assert!(found.iter().any(|problem| problem.contains(what)), "{wrong}: {found:?}");
     }
+}
+
+const CHANNELS: &str = "[notify]\nlanguage='nl'\ndigest='06:30'\nremind='12h'\n[notify.webhook]\nurl={file='u'}\nsecret={env='S'}\n\
+                        [notify.command]\nargv=['/usr/bin/logger', '-t', 'backup']\ntimeout=5\n\
+                        [notify.channels.night]\nkind='discord'\nwebhook={file='d'}\nevents=['failure','recovery']\nmin_priority='high'\n";
+
+#[test]
+fn channels_of_every_kind_are_read_and_shown_alike() {
+    let config = parse(CHANNELS).unwrap();
+    assert_eq!((config.notify.language.word(), config.notify.remind.to_string().as_str()), ("nl", "12h"));
+    let told: Vec<_> =
+        config.notify.channels.iter().map(|c| (c.name.as_str(), c.kind.word(), c.events.len(), c.min_priority.word())).collect();
+    assert_eq!(told, [("webhook", "webhook", 4, "low"), ("command", "command", 4, "low"), ("night", "discord", 2, "high")]);
+    let shown = show(&config, None).to_toml();
+    assert_eq!(show(&parse(&shown).unwrap(), None).to_toml(), shown);
+}
+
+#[test]
+fn what_is_wrong_with_a_channel_is_told_with_the_nearest_word() {
+    let told = |text: &str| problems(text).join("; ");
+    let email = "[notify.email]\nsmtp='smtp://mail.example.org'\nfrom='a@b.c'\nto=['d@e.f']\n";
+    parse(email).unwrap();
+    assert!(told(&format!("{email}user={{env='U'}}\npassword={{env='P'}}")).contains("for everybody to read"));
+    assert!(told(&format!("{email}user={{env='U'}}")).contains("belong together"));
+    assert!(told(&email.replace("'d@e.f'", "")).contains("`to` is empty"));
+    assert!(told(&format!("{email}events=['failures']")).contains("did you mean `failure`?"));
+    assert!(told("[notify]\ndigest='25:00'").contains("is not a time of day"));
+    assert!(told("[notify.slak]\nwebhook={file='x'}").contains("did you mean `slack`?"));
+    assert!(
+        told("[notify.channels.slack]\nkind='slack'\nwebhook={file='x'}\n[notify.slack]\nwebhook={file='y'}")
+            .contains("has this name already")
+    );
+    assert!(told("[notify.webhook]\nurl={file='x'}\nsecret={file='y'}\nbearer={file='z'}").contains("not both"));
+    assert!(told("[notify.command]\nargv=['']").contains("names no program"));
 }

@@ -1,9 +1,8 @@
 //! The configuration as values: checked, with defaults filled in and paths made absolute.
 
-use super::{Objective, Price, Rate, Secret, Span};
+use super::{Objective, Price, Rate, Secret, Span, notify::Notify};
 use crate::schedule::Schedule;
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
-use havun_notify::Language;
 use jiff::tz::TimeZone;
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -242,39 +241,6 @@ impl LockMode {
             Self::Compliance => "compliance",
         }
     }
-}
-
-/// `[notify]`.
-#[derive(Debug, Clone, Default)]
-pub struct Notify {
-    /// In which mails and reports are written.
-    pub language: Language,
-    /// `[notify.email]`.
-    pub email: Option<Email>,
-    /// `[notify.slack]`.
-    pub slack: Option<Slack>,
-}
-
-/// `[notify.email]`.
-#[derive(Debug, Clone)]
-pub struct Email {
-    /// `smtp://`, `smtps://` or `smtp+starttls://`.
-    pub smtp: Secret,
-    /// Login name.
-    pub user: Option<Secret>,
-    /// Password.
-    pub password: Option<Secret>,
-    /// Sender.
-    pub from: String,
-    /// Recipients.
-    pub to: Vec<String>,
-}
-
-/// `[notify.slack]`.
-#[derive(Debug, Clone)]
-pub struct Slack {
-    /// `https://hooks.slack.com/…`.
-    pub webhook: Secret,
 }
 
 /// Which snapshot a drill restores.
