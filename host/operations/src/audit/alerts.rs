@@ -112,7 +112,7 @@ impl AuditLog {
     }
 }
 
-fn read_row(row: &Row) -> Result<AlertRow, AuditError> {
+pub(super) fn read_row(row: &Row) -> Result<AlertRow, AuditError> {
     Ok(AlertRow {
         id: row.text("id")?,
         project: row.text("project")?,

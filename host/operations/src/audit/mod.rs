@@ -19,6 +19,7 @@ mod database;
 mod erasures;
 mod error;
 mod leases;
+mod messages;
 mod migrations;
 pub(crate) mod process_key;
 mod queue;
@@ -30,6 +31,7 @@ pub use alerts::{Alert, AlertRow};
 pub(crate) use database::Transaction;
 pub use error::AuditError;
 pub(crate) use leases::{Claim, Lease, Wanted};
+pub use messages::{DeliveryRow, NewMessage, ToldRow};
 pub use queue::QueueRow;
 pub(crate) use values::{Arg, Row, args, parsed};
 

@@ -4,6 +4,7 @@ mod alerts;
 mod erasures;
 mod leases;
 mod logs;
+mod messages;
 mod queue;
 mod servers;
 
