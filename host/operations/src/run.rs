@@ -177,7 +177,10 @@ fn logged(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &
 
 /// A run that is not `ok` needs a person; the next one that is closes the alert. One that the operator stopped says nothing.
 fn alert(cx: &Context, run: &ProjectRun, run_id: &str) {
-    let partial = || Failure { message: run.problems.join("; "), causes: Vec::new(), hint: None, exit_status: exit::PARTIAL };
+    // That a replica lags behind has an alert of its own.
+    let copies: Vec<String> = run.stores.iter().filter_map(StoreState::not_copied).collect();
+    let missing: Vec<&str> = run.problems.iter().filter(|problem| !copies.contains(problem)).map(String::as_str).collect();
+    let partial = || Failure { message: missing.join("; "), causes: Vec::new(), hint: None, exit_status: exit::PARTIAL };
     let failure = match (run.outcome, &run.failure) {
         (RunOutcome::Ok, _) => {
             // What another host left in the middle is done now.
@@ -186,6 +189,7 @@ fn alert(cx: &Context, run: &ProjectRun, run_id: &str) {
         }
         (_, Some(failure)) if failure.exit_status == exit::INTERRUPTED => return,
         (_, Some(failure)) => Some(failure.clone()),
+        (RunOutcome::Partial, None) if missing.is_empty() => None,
         (RunOutcome::Partial, None) => Some(partial()),
         (_, None) => return,
     };

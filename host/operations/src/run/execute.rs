@@ -44,9 +44,7 @@ pub(super) fn execute(
     let promises = Some(primary.store.promises());
     run.stores.push(StoreState { promises, notes: primary.store.notes(), ..StoreState::stored(cx, &primary.name) });
     for state in replication::copy_all(cx, project, &vault, Some(committed.stored.id), &replicas, false, run_id) {
-        if let Some(failure) = &state.failure {
-            run.problems.push(format!("not copied to `{}`: {}", state.store, failure.one_line()));
-        }
+        run.problems.extend(state.not_copied());
         run.stores.push(state);
     }
     run.settle(committed.stored.snapshot.outcome);
@@ -177,6 +175,11 @@ fn note_commit(run: &mut ProjectRun, committed: &Committed) {
 }
 
 impl StoreState {
+    /// What a run says of it where it does not hold the new snapshot.
+    pub(super) fn not_copied(&self) -> Option<String> {
+        self.failure.as_ref().map(|failure| format!("not copied to `{}`: {}", self.store, failure.one_line()))
+    }
+
     pub(crate) fn stored(cx: &Context, name: &StoreName) -> Self {
         Self {
             store: name.to_string(),
