@@ -9,6 +9,7 @@ fn alert() -> Value {
         "since": "2026-11-21 03:00", "until": "2026-11-21 04:00", "lasted": "1 h", "last_seen": "2026-11-21 03:10", "times": 3,
         "changes": 5, "errors": ["cannot dump <main> & more"], "tried": [], "attempts": 0, "next_try": "", "advice": ["start the server"],
         "command": "havun-backup logs --project havunadmin", "incident": "docs/incidents/run.md", "also": [],
+        "steps": [{ "text": "Read the whole message.", "commands": ["havun-backup logs"] }],
     })
 }
 
