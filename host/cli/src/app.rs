@@ -100,6 +100,7 @@ fn execute(app: &App, command: &Command) -> Result<u8, CliError> {
         Command::Hold(args) => commands::hold::execute(app, args),
         Command::Erasure(args) => commands::erasure::execute(app, args),
         Command::Logs(args) => commands::logs::execute(app, args),
+        Command::Notify(args) => commands::notify::execute(app, args),
         Command::Config(args) => commands::config::execute(app, args),
         Command::Demo(args) => commands::demo::execute(app, args),
         Command::Completions(args) => commands::completions::execute(app, args),

@@ -81,6 +81,7 @@ pub enum Command {
     Hold(commands::hold::HoldArgs),
     Erasure(commands::erasure::ErasureArgs),
     Logs(commands::logs::LogsArgs),
+    Notify(commands::notify::NotifyArgs),
     Config(commands::config::ConfigArgs),
     Demo(commands::demo::DemoArgs),
     Completions(commands::completions::CompletionsArgs),

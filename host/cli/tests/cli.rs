@@ -15,7 +15,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "init",
     "run",
     "list",
@@ -36,6 +36,7 @@ const COMMANDS: [&str; 24] = [
     "hold",
     "erasure",
     "logs",
+    "notify",
     "config",
     "demo",
     "completions",

@@ -27,6 +27,7 @@ pub mod init;
 pub mod list;
 pub mod logs;
 pub mod losses;
+pub mod notify;
 mod process;
 pub mod project;
 pub mod recover;

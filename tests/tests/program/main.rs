@@ -15,6 +15,7 @@ mod hostile;
 mod laravel;
 mod laravel_postgresql;
 mod nodejs;
+mod notifications;
 mod package;
 mod quiesce;
 mod recovery;

@@ -2,7 +2,10 @@
 
 use crate::{app::App, error::CliError, ui::format};
 use clap::Args;
-use havun_operations::health::{Finding, HealthOptions, ProjectHealth, health};
+use havun_operations::{
+    health::{Finding, HealthOptions, ProjectHealth, health},
+    notify::after_command,
+};
 use jiff::tz::TimeZone;
 
 /// Say whether everything is as it should be: ages, archives that lag behind or were changed, space
@@ -17,7 +20,9 @@ pub struct HealthArgs {
 
 pub fn execute(app: &App, args: &HealthArgs) -> Result<u8, CliError> {
     let cx = app.context()?;
-    let report = health(&cx, &HealthOptions { projects: args.project.clone() })?;
+    let ended = health(&cx, &HealthOptions { projects: args.project.clone() });
+    after_command(&cx);
+    let report = ended?;
     app.screen.clear();
     let (well, ill): (Vec<_>, Vec<_>) = report.projects.iter().partition(|project| project.problems.is_empty());
     ill.iter().for_each(|project| print_problems(app, project));

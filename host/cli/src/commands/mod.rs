@@ -14,6 +14,7 @@ pub mod init;
 pub mod list;
 pub mod logs;
 pub mod man;
+pub mod notify;
 pub mod recover;
 pub mod report;
 pub mod restore;

@@ -7,7 +7,10 @@ use crate::{
 };
 use clap::Args;
 use havun_model::{BackupPlan, ItemKind};
-use havun_operations::run::{ExpectedChange, ProjectRun, RunOptions, RunOutcome, RunStats, run};
+use havun_operations::{
+    notify::after_command,
+    run::{ExpectedChange, ProjectRun, RunOptions, RunOutcome, RunStats, run},
+};
 
 /// Back up all, the named, or only the due projects
 ///
@@ -34,7 +37,11 @@ pub fn execute(app: &App, args: &RunArgs) -> Result<u8, CliError> {
     app.warn(&cx.config);
     let options =
         RunOptions { projects: args.project.clone(), due: args.due, dry_run: args.dry_run, force: args.force, ..RunOptions::default() };
-    let report = run(&cx, &options)?;
+    let ended = run(&cx, &options);
+    if !args.dry_run {
+        after_command(&cx);
+    }
+    let report = ended?;
     app.screen.clear();
     report.retried.iter().for_each(|pushed| super::archive::print(app, pushed));
     if report.projects.is_empty() && !report.interrupted {

@@ -6,8 +6,9 @@ use crate::{
     ui::{failure_text, format},
 };
 use clap::Args;
-use havun_operations::scrub::{
-    RepairOutcome, RepairRequest, RepairRow, RepairRun, RepairedStore, ScrubRequest, ScrubbedStore, repair_stores, scrub_stores,
+use havun_operations::{
+    notify::after_command,
+    scrub::{RepairOutcome, RepairRequest, RepairRow, RepairRun, RepairedStore, ScrubRequest, ScrubbedStore, repair_stores, scrub_stores},
 };
 
 /// Read stored bytes again, a slice at a time, and say what is damaged
@@ -53,7 +54,9 @@ pub struct RepairArgs {
 pub fn execute(app: &App, args: &ScrubArgs) -> Result<u8, CliError> {
     let cx = app.context()?;
     let request = ScrubRequest { projects: args.project.clone(), store: args.store.clone(), all: args.all };
-    let outcome = scrub_stores(&cx, &request)?;
+    let ended = scrub_stores(&cx, &request);
+    after_command(&cx);
+    let outcome = ended?;
     app.screen.clear();
     outcome.stores.iter().for_each(|store| print_scrub(app, store));
     if outcome.interrupted {

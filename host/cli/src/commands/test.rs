@@ -8,6 +8,7 @@ use crate::{
 use clap::Args;
 use havun_operations::{
     drill::{Certificate, DrillOptions, DrillOutcome, DrillResult, ProjectDrill, SnapshotDrill, check_certificate, drill},
+    notify::after_command,
     signing::{NoteError, NoteSigner, Verifier},
 };
 use std::path::{Path, PathBuf};
@@ -59,7 +60,9 @@ pub fn execute(app: &App, args: &TestArgs) -> Result<u8, CliError> {
         store: args.store.clone(),
         seed: args.seed,
     };
-    let report = drill(&cx, &options)?;
+    let ended = drill(&cx, &options);
+    after_command(&cx);
+    let report = ended?;
     app.screen.clear();
     app.ui.lines(report.removed.iter().map(|line| format!("note: {line}")));
     if report.projects.is_empty() && !report.interrupted {

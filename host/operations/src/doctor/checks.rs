@@ -91,6 +91,7 @@ fn basics(cx: &Context, projects: &[&ProjectConfig], topics: &[Topic], found: &m
         audit: topics.contains(&Topic::Audit),
         stores: topics.contains(&Topic::Stores),
         projects: topics.contains(&Topic::Projects),
+        channels: topics.contains(&Topic::Notify),
         only: projects.iter().map(|project| project.name.clone()).collect(),
     };
     for step in init::check_parts(cx, &parts).steps {
@@ -101,6 +102,7 @@ fn basics(cx: &Context, projects: &[&ProjectConfig], topics: &[Topic], found: &m
 fn of_step(step: InitStep) -> Finding {
     let topic = match step.subject.split(' ').next() {
         Some("store") => Topic::Stores,
+        Some("channel") => Topic::Notify,
         Some("project" | "projects") => Topic::Projects,
         Some("audit") => Topic::Audit,
         _ => Topic::Keys,

@@ -7,7 +7,7 @@ use crate::{
     context::{Context, new_run_id},
     databases::{ResolvedConnection, engine},
     error::{OperationError, exit},
-    project, remote,
+    notify, project, remote,
     report::{Failure, SCHEMA_VERSION},
     signing::NoteSigner,
     strategies,
@@ -124,13 +124,15 @@ pub(crate) struct Parts {
     pub stores: bool,
     /// The projects themselves.
     pub projects: bool,
+    /// The channels that messages go out by.
+    pub channels: bool,
     /// These projects.
     pub only: Vec<ProjectName>,
 }
 
 impl Parts {
     fn all(cx: &Context) -> Self {
-        Self { keys: true, audit: true, stores: true, projects: true, only: cx.config.projects.keys().cloned().collect() }
+        Self { keys: true, audit: true, stores: true, projects: true, channels: true, only: cx.config.projects.keys().cloned().collect() }
     }
 }
 
@@ -154,6 +156,9 @@ fn go_through(cx: &Context, missing: Missing, parts: &Parts) -> InitReport {
         cx.observer.step(&format!("testing project `{}`", project.name));
         test_project(cx, project, &mut report);
     }
+    if parts.channels {
+        channels(cx, &mut report);
+    }
     if parts.projects && cx.config.projects.is_empty() {
         let none = "the configuration has none yet; `havun-backup init PATH` proposes one".to_owned();
         report.add("projects", Ok((StepState::Note, none)));
@@ -169,6 +174,15 @@ fn keys(cx: &Context, missing: Missing, report: &mut InitReport) {
         report.add("escrow", keys);
     }
     report.add("signing key", signing_key(cx, missing));
+}
+
+/// Connects to each, and sends nothing.
+fn channels(cx: &Context, report: &mut InitReport) {
+    for probe in notify::probe_channels(cx) {
+        let state = if probe.failure.is_some() { StepState::Failed } else { StepState::Ok };
+        let subject = format!("channel {}", probe.channel);
+        report.steps.push(InitStep { subject, state, detail: probe.found, failure: probe.failure });
+    }
 }
 
 fn private_folder(path: &Path, missing: Missing) -> Result<(StepState, String), OperationError> {
