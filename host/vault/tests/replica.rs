@@ -14,7 +14,7 @@ use sha2::Digest as _;
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, Barrier},
+    sync::{Arc, Barrier, Mutex},
     time::Duration,
 };
 
@@ -611,4 +611,72 @@ fn objects_go_in_parallel() {
     let store: Arc<dyn Store> = Arc::new(Together { inner: inner.clone(), barrier: Barrier::new(4) });
     replicate(&scene.vault, &store, &ReplicateOptions { threads: 4, ..scene.options() }, &NoProgress).unwrap();
     scene.assert_whole(&(Arc::new(inner) as Arc<dyn Store>), 4);
+}
+
+/// A store at which somebody else has just ended a copy when the lease is asked for.
+struct JustBefore {
+    inner: MemoryStore,
+    copy: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Store for JustBefore {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn promises(&self) -> Promises {
+        self.inner.promises()
+    }
+    fn as_dyn(&self) -> &dyn Store {
+        self
+    }
+    fn begin(&self) -> Result<Box<dyn Upload + '_>, StoreError> {
+        self.inner.begin()
+    }
+    fn size(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
+        self.inner.size(name)
+    }
+    fn read(&self, name: &ObjectName, max: u64) -> Result<Vec<u8>, StoreError> {
+        self.inner.read(name, max)
+    }
+    fn read_range(&self, name: &ObjectName, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        self.inner.read_range(name, offset, buf)
+    }
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(folder)
+    }
+    fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        self.inner.folders(folder)
+    }
+    fn remove(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.inner.remove(name)
+    }
+    fn remove_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
+        self.inner.remove_stale_uploads(older_than)
+    }
+    fn lease(&self, holder: &str, force: bool) -> Result<Box<dyn Lease>, StoreError> {
+        let copy = self.copy.lock().unwrap().take();
+        copy.into_iter().for_each(|copy| copy());
+        self.inner.lease(holder, force)
+    }
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        self.inner.free_bytes()
+    }
+}
+
+/// What is remembered is read when the lease is held: what another copy has written down until then is known, and stays.
+#[test]
+fn a_copy_that_waited_for_another_knows_what_that_one_did() {
+    let scene = Arc::new(Scene::new());
+    let inner = MemoryStore::new("replica");
+    let plain: Arc<dyn Store> = Arc::new(inner.clone());
+    scene.copy(&plain);
+    scene.run(2);
+    let other = (Arc::clone(&scene), Arc::clone(&plain));
+    let copy = Mutex::new(Some(Box::new(move || assert!(other.0.copy(&other.1).objects > 0)) as Box<dyn FnOnce() + Send>));
+    let waited: Arc<dyn Store> = Arc::new(JustBefore { inner, copy });
+    let report = scene.copy(&waited);
+    assert_eq!((report.objects, report.pending_objects, report.listed), (0, 0, false), "{report:?}");
+    let audit = audit_replica(&scene.folder(), scene.vault_id(), &*plain).unwrap();
+    assert!(audit.is_whole() && audit.unknown == 0, "{audit:?}");
+    scene.assert_whole(&plain, 3);
 }
