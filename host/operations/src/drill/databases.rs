@@ -181,12 +181,10 @@ impl<'a> Servers<'a> {
                 continue;
             }
             let Some(database) = &loaded.database else { continue };
-            match loaded.engine.drop_scratch(database) {
-                Ok(()) if loaded.is_foreign => errors.extend(folder.forget_foreign(database).err().map(|e| one_line(&e))),
-                Err(error) if loaded.is_foreign => {
-                    errors.push(format!("the scratch database {database} of `{item}` is still there: {}", one_line(&error)))
-                }
-                _ => {}
+            if !loaded.is_foreign {
+                let _ = loaded.engine.drop_scratch(database);
+            } else if let Err(left) = drop_foreign(&loaded, folder) {
+                errors.push(format!("the scratch database {database} of `{item}` is still there: {left}"));
             }
         }
         errors
@@ -214,6 +212,11 @@ impl<'a> Servers<'a> {
             // Whatever was made of it is dropped with its server; a foreign one by its record.
             Unproven::Failed(why) if loaded.is_foreign => Unproven::Failed(dropped(&loaded, folder, why)),
             Unproven::Skipped(why) if loaded.is_foreign => Unproven::Skipped(dropped(&loaded, folder, why)),
+            Unproven::Cancelled if loaded.is_foreign => {
+                // What stays is on the record, and is dropped at the next start.
+                let _ = drop_foreign(&loaded, folder);
+                Unproven::Cancelled
+            }
             other => other,
         })?;
         Ok(loaded)
@@ -373,7 +376,7 @@ fn dropped(loaded: &Loaded, folder: &mut DrillFolder, why: String) -> String {
 /// Drops it, and forgets it then.
 fn drop_foreign(loaded: &Loaded, folder: &mut DrillFolder) -> Result<(), String> {
     let Some(name) = &loaded.database else { return Ok(()) };
-    loaded.engine.drop_scratch(name).map_err(|e| one_line(&e))?;
+    foreign::drop_all(&*loaded.engine, name)?;
     folder.forget_foreign(name).map_err(|e| one_line(&e))
 }
 

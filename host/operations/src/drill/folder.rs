@@ -158,11 +158,15 @@ impl DrillFolder {
     /// # Errors
     /// [`OperationError::Io`]; the next drill tries again.
     pub fn remove(self) -> Result<(), OperationError> {
+        self.clear()
+    }
+
+    fn clear(&self) -> Result<(), OperationError> {
         remove_tree(&self.owner.servers)?;
         if self.owner.foreign.is_empty() {
             return remove_tree(&self.path);
         }
-        // What still stands on a server of the configuration is only known from the record.
+        // What still stands on a server of the configuration is only known from the record; a restored tree holds secrets.
         (1..=self.made).try_for_each(|place| remove_tree(&self.path.join(place.to_string())))
     }
 
@@ -177,10 +181,7 @@ impl DrillFolder {
 
 impl Drop for DrillFolder {
     fn drop(&mut self) {
-        // A foreign database that stands is only known from here.
-        if self.owner.foreign.is_empty() {
-            let _ = remove_tree(&self.owner.servers).and_then(|()| remove_tree(&self.path));
-        }
+        let _ = self.clear();
     }
 }
 

@@ -35,13 +35,17 @@ pub(super) fn connection(cx: &Context, engine: &str, database: &str) -> Option<R
 pub(super) fn drop_database(cx: &Context, engine: &str, database: &str) -> Result<(), String> {
     let missing = || format!("[drill.databases.{engine}] is not in the configuration any more");
     let connection = connection(cx, engine, database).ok_or_else(missing)??;
-    let engine = opened(connection)?;
-    // An engine that was killed while it loaded leaves what it proves a dump in, too. That goes first: it may belong to roles that
-    // go with the other.
-    for name in [format!("{database}{LOADING}"), database.to_owned()] {
-        engine.drop_scratch(&name).map_err(|e| one_line(&e))?;
-    }
-    Ok(())
+    drop_all(&*opened(connection)?, database)
+}
+
+/// Drops a drill's database, and what an engine that was killed while it loaded leaves beside it. That goes first: it may belong
+/// to roles that go with the other.
+///
+/// # Errors
+/// One line.
+pub(super) fn drop_all(engine: &dyn Engine, database: &str) -> Result<(), String> {
+    let names = [format!("{database}{LOADING}"), database.to_owned()];
+    names.iter().try_for_each(|name| engine.drop_scratch(name).map_err(|e| one_line(&e)))
 }
 
 pub(super) fn opened(connection: ResolvedConnection) -> Result<Box<dyn Engine>, String> {

@@ -133,3 +133,20 @@ fn a_user_who_is_not_there_is_named_and_root_is_refused() {
         }
     }
 }
+
+/// Where MongoDB's server is not installed, the drill is told what to install; where it is, it starts.
+#[test]
+fn a_mongodb_server_starts_or_it_is_said_what_to_install() {
+    let folder = folder();
+    let user = OsUser::resolve("nobody").unwrap();
+    let started = ScratchServer::start(Family::MongoDb, &folder.path().join("mongo"), &user, &Cancel::default());
+    match crate::process::find_program(&["mongod"], &[]) {
+        Some(_) => assert!(started.unwrap().version().starts_with("MongoDB ")),
+        None => {
+            let error = started.map(|_| ()).unwrap_err();
+            assert!(error.is_of_this_host(), "{error}");
+            let said = error.to_string();
+            assert!(said.contains("install mongodb-org-server") && said.contains("[drill.databases.mongodb]"), "{said}");
+        }
+    }
+}
