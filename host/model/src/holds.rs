@@ -40,6 +40,9 @@ pub struct Hold {
     pub reason: String,
     /// Which snapshots.
     pub scope: HoldScope,
+    /// The program placed it, because a snapshot is suspicious, and a person has to say that it is explained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub automatic: bool,
 }
 
 /// The end of a hold.
@@ -122,6 +125,7 @@ mod tests {
             by: "jan".to_owned(),
             reason: "audit".to_owned(),
             scope: HoldScope::Epoch { epoch: "2026".to_owned() },
+            automatic: false,
         };
         let object = HoldObject { format: 1, vault_id: "ab".to_owned(), record: HoldRecord::Hold(hold) };
         let mut json = serde_json::to_value(&object).unwrap();

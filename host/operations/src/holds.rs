@@ -14,6 +14,7 @@ use crate::{
     project::{self, vault_error},
     replication::{self, PushOptions, Pushed},
     report::{Failure, SCHEMA_VERSION, combined_status},
+    run,
     selection::SnapshotChoice,
 };
 use havun_model::{
@@ -128,7 +129,7 @@ pub fn add(cx: &Context, project: &str, what: &HoldWhat, reason: &str) -> Result
     let scope = scope(cx, project, what)?;
     let order = project::store_order(cx, project, None)?;
     let (store, vault, mut notes) = project::first_open(cx, project, &order)?;
-    let hold = Hold { id: String::new(), created: cx.now(), by: who(cx, project), reason: reason.to_owned(), scope };
+    let hold = Hold { id: String::new(), created: cx.now(), by: who(cx, project), reason: reason.to_owned(), scope, automatic: false };
     let failed = |e| vault_error(&project.name, &store.name, e);
     let stored = recorded(cx, project, &store.name, "hold", reason, || {
         let stored = vault.add_hold(hold, &cx.holder("hold")).map_err(failed)?;
@@ -175,6 +176,10 @@ pub fn remove(cx: &Context, project: Option<&str>, id: &str, reason: &str) -> Re
     let release = Release { hold: hold.id.clone(), at: cx.now(), by: who(cx, project), reason: reason.to_owned() };
     release_in(cx, project, &store, &release)?;
     let copied = copy(cx, project)?;
+    if hold.automatic {
+        let others = standing_elsewhere(cx, project, &hold.id)?;
+        run::explained(cx, project, others);
+    }
     // Where it still stands, nothing was copied from the store where it was ended: it is ended there by itself.
     for (name, vault) in open_all(cx, project).0 {
         let holds = vault.holds().map_err(|e| vault_error(&project.name, &name, e))?;
@@ -192,6 +197,17 @@ pub fn remove(cx: &Context, project: Option<&str>, id: &str, reason: &str) -> Re
         copied,
         notes: Vec::new(),
     })
+}
+
+/// Whether another hold stands that the program placed.
+fn standing_elsewhere(cx: &Context, project: &ProjectConfig, ended: &str) -> Result<bool, OperationError> {
+    for (store, vault) in open_all(cx, project).0 {
+        let holds = vault.holds().map_err(|e| vault_error(&project.name, &store, e))?;
+        if holds.active.iter().any(|stored| stored.hold.automatic && stored.hold.id != ended) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Every hold of the named projects, or of all. Writes nothing.

@@ -63,6 +63,28 @@ impl Vault {
         Ok(folders.into_iter().filter(|name| layout::is_epoch(name)).collect())
     }
 
+    /// Name and size of each snapshot object, the oldest first. Reads none of them.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn snapshot_names(&self) -> Result<Vec<Listed>, VaultError> {
+        let mut objects = Vec::new();
+        for epoch in self.epochs()? {
+            objects.extend(self.list_kind(&epoch, ObjectKind::Snapshot)?);
+        }
+        // The time in the name sorts as text, within epochs that sort by year.
+        objects.sort_unstable();
+        Ok(objects)
+    }
+
+    /// One snapshot object.
+    ///
+    /// # Errors
+    /// [`VaultError::Damaged`]; the store's.
+    pub fn read_snapshot(&self, object: &Listed) -> Result<StoredSnapshot, VaultError> {
+        self.read_snapshot_object(object)
+    }
+
     /// Every snapshot. Reads each snapshot object.
     ///
     /// # Errors

@@ -132,6 +132,7 @@ fn it_reads_what_this_version_writes() {
             by: "a test".to_owned(),
             reason: "to be read".to_owned(),
             scope: HoldScope::All,
+            automatic: false,
         };
         vault.add_hold(hold, "the tests").unwrap();
         // What the clean-ups left names packs that are gone; their chunks were moved.

@@ -37,7 +37,7 @@ fn scene(encryption: bool) -> Scene {
 }
 
 fn hold(hour: i64, scope: HoldScope) -> Hold {
-    Hold { id: String::new(), created: now(hour), by: "jan".to_owned(), reason: "tax audit".to_owned(), scope }
+    Hold { id: String::new(), created: now(hour), by: "jan".to_owned(), reason: "tax audit".to_owned(), scope, automatic: false }
 }
 
 impl Scene {

@@ -274,7 +274,8 @@ fn what_comes_under_a_hold_after_the_plan_stays() {
     let vault = scene.open();
     let oldest = ids(&vault)[0];
     let plan = vault.plan_cleanup(&only_newest(&vault), now(2), &prune_options()).unwrap();
-    let hold = |scope| Hold { id: String::new(), created: now(2), by: "jan".to_owned(), reason: "audit".to_owned(), scope };
+    let hold =
+        |scope| Hold { id: String::new(), created: now(2), by: "jan".to_owned(), reason: "audit".to_owned(), scope, automatic: false };
     let placed = vault.add_hold(hold(HoldScope::Snapshots { ids: vec![oldest] }), "test").unwrap();
     let report = vault.execute_cleanup(plan, "test", false).unwrap();
     assert_eq!((report.snapshots, report.repacked), (0, 0), "{report:?}");
@@ -468,7 +469,8 @@ fn a_hold_a_new_snapshot_or_a_store_that_removes_nothing_stop_an_expiry() {
     let (scene, all) = archive(true);
     let going = verdicts(&all, &all[..2]);
     let vault = scene.open();
-    let hold = |scope| Hold { id: String::new(), created: now(2), by: "jan".to_owned(), reason: "audit".to_owned(), scope };
+    let hold =
+        |scope| Hold { id: String::new(), created: now(2), by: "jan".to_owned(), reason: "audit".to_owned(), scope, automatic: false };
     let before = |scene: &Scene| scene.memory.list("epochs").unwrap();
     let there = before(&scene);
     // Placed after the plan was made.

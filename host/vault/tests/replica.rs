@@ -522,7 +522,8 @@ fn what_was_expired_at_a_replica_does_not_come_back_from_a_source_that_keeps_it(
     // What is held goes there all the same, and so does everything where nobody set a term.
     let list = scene.vault.snapshots().unwrap().snapshots;
     let scope = HoldScope::Snapshots { ids: vec![list[0].id] };
-    let hold = Hold { id: String::new(), created: kit::now(1), by: "test".to_owned(), reason: "a lawsuit".to_owned(), scope };
+    let hold =
+        Hold { id: String::new(), created: kit::now(1), by: "test".to_owned(), reason: "a lawsuit".to_owned(), scope, automatic: false };
     scene.vault.add_hold(hold, "test").unwrap();
     let options = ReplicateOptions {
         selection: Some(Selection::new("1y".parse().unwrap(), jiff::tz::TimeZone::UTC, now, 1, true)),

@@ -1,6 +1,6 @@
 //! The audit database: `backup_logs`, `restore_logs` and `test_logs`, one row for each run, restore and check; and
-//! `replication_queue`, the replicas that lag behind; `alerts`, what needs a person; `erasures`, the erasure register; and
-//! `run_leases`, which host runs a project.
+//! `replication_queue`, the replicas that lag behind; `alerts`, what needs a person; `erasures`, the erasure register;
+//! `run_leases`, which host runs a project; and `observations`, what each run counted.
 //!
 //! A row exists from the moment that the work begins (`running`) and is completed when it ends, so that a killed run
 //! is seen: the next time the database is opened its row becomes `interrupted`. SQL is never the only place of
@@ -21,6 +21,7 @@ mod error;
 mod leases;
 mod messages;
 mod migrations;
+mod observations;
 pub(crate) mod process_key;
 mod queue;
 mod spool;
@@ -335,6 +336,23 @@ impl AuditLog {
         let rows = self.fetch(statements::COUNT_TESTS, args![project, &self.host, action, without])?;
         let count = rows.first().map_or(Ok(0), |row| row.int("counted"))?;
         Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// The newest runs of a project, newest first.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub fn runs(&self, project: &str, limit: u32) -> Result<Vec<LogRow>, AuditError> {
+        self.fetch(statements::LIST_RUNS, args![project, limit])?.iter().map(read_row).collect()
+    }
+
+    /// When the runs of a project since `since` that committed something began, and what they stored.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub fn stored_since(&self, project: &str, since: Timestamp) -> Result<Vec<(Timestamp, u64)>, AuditError> {
+        let rows = self.fetch(statements::STORED_SINCE, args![project, since])?;
+        rows.iter().map(|row| Ok((row.time("started_at")?, u64::try_from(row.int("bytes_added")?).unwrap_or(0)))).collect()
     }
 
     /// When the first run of a project that committed something began, as text.

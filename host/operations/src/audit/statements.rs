@@ -76,9 +76,18 @@ pub(super) const LIST_TESTS: &str = concat!(
 /// Binds project, host, action and the target that does not count; one row.
 pub(super) const COUNT_TESTS: &str =
     "SELECT COUNT(DISTINCT run_id) AS counted FROM test_logs WHERE project = ? AND host = ? AND action = ? AND target <> ?";
-/// Binds project and host; one row, NULL where there was none.
-pub(super) const FIRST_COMMIT: &str = "SELECT MIN(started_at) AS earliest FROM backup_logs WHERE project = ? AND host = ? AND action = 'run' \
-                                       AND snapshot IS NOT NULL";
+/// Binds project and host; one row at most, which the index finds at once.
+pub(super) const FIRST_COMMIT: &str = "SELECT started_at AS earliest FROM backup_logs WHERE project = ? AND host = ? AND action = 'run' \
+                                       AND snapshot IS NOT NULL ORDER BY started_at LIMIT 1";
+/// Newest first; binds the project and the limit.
+pub(super) const LIST_RUNS: &str = concat!(
+    "SELECT 'backup' AS kind, ",
+    columns!(),
+    " FROM backup_logs WHERE project = ? AND action = 'run' ORDER BY started_at DESC, id DESC LIMIT ?"
+);
+/// Binds the project and a time.
+pub(super) const STORED_SINCE: &str = "SELECT started_at, bytes_added FROM backup_logs WHERE project = ? AND action = 'run' \
+                                       AND started_at >= ? AND snapshot IS NOT NULL";
 /// Newest first; binds the limit.
 pub(super) const LIST_ALL: &str = list!("");
 /// Newest first; binds the project three times, then the limit.

@@ -1,7 +1,8 @@
 //! One project, from its plan to its copies in every store.
 
 use super::{
-    ProjectRun, RunOptions, RunStats, StoreState, items,
+    ProjectRun, RunMetrics, RunOptions, RunStats, StoreState, anomalies,
+    items::{self, milliseconds},
     lease::HeldLease,
     pause::Pause,
     plan::{Planned, plan},
@@ -13,8 +14,9 @@ use crate::{
     project::{self, OpenStore, vault_error},
     replication,
 };
-use havun_model::{ItemRecord, Outcome, RetentionRecord, SnapshotStrategy, StoreName};
+use havun_model::{ItemRecord, Outcome, RetentionRecord, SnapshotStrategy, StoreName, anomalies::Observation};
 use havun_vault::{BackupOptions, Committed, SnapshotDraft, Vault, VaultError, store::Promises};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// zstd level of what is stored.
@@ -39,13 +41,18 @@ pub(super) fn execute(
     let (vault, notes) = project::open_or_create(cx, project, &primary, &replicas)?;
     run.warnings.extend(notes);
     run.warnings.extend(standing_warnings(cx, project, &vault, &primary));
-    let committed = back_up(cx, project, options, run_id, lease, &planned, &vault, &primary, run)?;
+    let (committed, observation) = back_up(cx, project, options, run_id, lease, &planned, &vault, &primary, run)?;
     note_commit(run, &committed);
+    anomalies::keep(cx, project, &primary.name, &vault, run, &observation, run_id);
     let promises = Some(primary.store.promises());
     run.stores.push(StoreState { promises, notes: primary.store.notes(), ..StoreState::stored(cx, &primary.name) });
+    let began = cx.now();
     for state in replication::copy_all(cx, project, &vault, Some(committed.stored.id), &replicas, false, run_id) {
         run.problems.extend(state.not_copied());
         run.stores.push(state);
+    }
+    if let Some(metrics) = &mut run.metrics {
+        metrics.steps_ms.insert("replicate".to_owned(), milliseconds(began, cx.now()));
     }
     run.settle(committed.stored.snapshot.outcome);
     cx.check_cancelled()
@@ -86,7 +93,7 @@ fn back_up(
     vault: &Vault,
     primary: &OpenStore,
     run: &mut ProjectRun,
-) -> Result<Committed, OperationError> {
+) -> Result<(Committed, Observation), OperationError> {
     let failed = |e: VaultError| vault_error(&project.name, &primary.name, e);
     let backup = BackupOptions {
         now: run.started_at,
@@ -112,14 +119,34 @@ fn back_up(
     run.problems.extend(paused.problems);
     run.consistency.clone_from(&consistency);
     session.remember_consistency(consistency);
-    run.items = stored?;
+    let mut stored = stored?;
+    run.items = std::mem::take(&mut stored.records);
     run.problems.extend(problems(&run.items));
     run.warnings.extend(notes(&run.items));
     if run.items.values().all(|item| item.outcome == Outcome::Failed) {
         return Err(OperationError::NothingStored { project: project.name.clone(), reasons: problems(&run.items).collect() });
     }
+    let observation = anomalies::judge(cx, project, &primary.name, vault, run, &stored, session.stats());
+    session.remember_observation(observation.clone());
     lease.check()?;
-    session.finish(draft(cx, project, planned, run_id, run)).map_err(failed)
+    let began = cx.now();
+    let committed = session.finish(draft(cx, project, planned, run_id, run)).map_err(failed)?;
+    stored.steps_ms.insert("commit".to_owned(), milliseconds(began, cx.now()));
+    run.metrics = Some(metrics(run, &committed, stored.steps_ms, cx.now()));
+    Ok((committed, observation))
+}
+
+fn metrics(run: &ProjectRun, committed: &Committed, steps_ms: BTreeMap<String, u64>, now: Timestamp) -> RunMetrics {
+    let stats = &committed.stats;
+    let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+    let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+    RunMetrics {
+        steps_ms,
+        busy_ms: committed.times,
+        bytes_per_second: stats.bytes_read.saturating_mul(1000).checked_div(milliseconds(run.started_at, now)).unwrap_or(0),
+        deduplicated: rounded(share(stats.bytes_read.saturating_sub(stats.bytes_new), stats.bytes_read)),
+        compression: rounded(share(stats.bytes_new, if stats.bytes_new == 0 { 0 } else { stats.bytes_added })),
+    }
 }
 
 fn draft(cx: &Context, project: &ProjectConfig, planned: &Planned, run_id: &str, run: &ProjectRun) -> SnapshotDraft {
@@ -169,6 +196,7 @@ fn note_commit(run: &mut ProjectRun, committed: &Committed) {
         bytes_read: stats.bytes_read,
         bytes_added: stats.bytes_added,
         chunks_new: stats.chunks_new,
+        bytes_new: stats.bytes_new,
         packs_new: stats.packs_new,
         packs_adopted: stats.packs_adopted,
     });

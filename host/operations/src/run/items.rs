@@ -11,8 +11,11 @@ use crate::{
     error::{OperationError, one_line},
     project::vault_error,
 };
-use havun_model::{DatabaseItem, DatabaseRecord, FileOwnerRecord, GeneratedItem, ItemName, ItemRecord, Outcome, StoreName, TreeItem};
+use havun_model::{
+    DatabaseItem, DatabaseRecord, FileOwnerRecord, GeneratedItem, ItemName, ItemRecord, Outcome, StoreName, TreeItem, anomalies::TreeCounts,
+};
 use havun_vault::{BackupSession, StreamError, StreamProfile, TreeItemSummary};
+use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
     os::unix::fs::MetadataExt,
@@ -33,6 +36,17 @@ pub(super) struct Items<'a> {
     pub root: PathBuf,
 }
 
+/// What was stored.
+#[derive(Default)]
+pub(super) struct Stored {
+    /// What became of each item, by name.
+    pub records: Records,
+    /// What became of the files since the snapshot before.
+    pub counts: TreeCounts,
+    /// Milliseconds by step.
+    pub steps_ms: BTreeMap<String, u64>,
+}
+
 /// What became of each item, by name.
 type Records = BTreeMap<String, ItemRecord>;
 
@@ -41,24 +55,36 @@ impl Items<'_> {
     ///
     /// # Errors
     /// The vault's, and [`OperationError::Interrupted`]: the session is void then.
-    pub fn store_all(mut self, session: &mut BackupSession<'_>, pause: &mut Pause<'_>) -> Result<Records, OperationError> {
-        let mut records = Records::new();
+    pub fn store_all(mut self, session: &mut BackupSession<'_>, pause: &mut Pause<'_>) -> Result<Stored, OperationError> {
+        let mut stored = Stored::default();
+        let mut began = self.cx.now();
         for (name, item) in self.planned.databases() {
             self.begin("database", name)?;
-            records.insert(name.to_string(), self.database(session, name, item)?);
+            stored.records.insert(name.to_string(), self.database(session, name, item)?);
         }
+        self.step("databases", &mut began, &mut stored);
         self.cx.check_cancelled()?;
         self.root = pause.databases_are_dumped()?;
         for (name, item) in self.planned.generated() {
             self.begin("generating", name)?;
-            records.insert(name.to_string(), self.generated(session, name, item)?);
+            stored.records.insert(name.to_string(), self.generated(session, name, item)?);
         }
+        self.step("generated", &mut began, &mut stored);
         for (name, item) in self.planned.git() {
             self.begin("history", name)?;
-            records.insert(name.to_string(), self.git(session, name, item)?);
+            stored.records.insert(name.to_string(), self.git(session, name, item)?);
         }
-        self.trees(session, &mut records)?;
-        Ok(records)
+        self.step("history", &mut began, &mut stored);
+        self.trees(session, &mut stored)?;
+        self.step("files", &mut began, &mut stored);
+        Ok(stored)
+    }
+
+    /// Notes how long a step took, by the run's clock.
+    fn step(&self, name: &str, began: &mut Timestamp, stored: &mut Stored) {
+        let now = self.cx.now();
+        stored.steps_ms.insert(name.to_owned(), milliseconds(*began, now));
+        *began = now;
     }
 
     fn begin(&self, what: &str, name: &ItemName) -> Result<(), OperationError> {
@@ -150,7 +176,7 @@ impl Items<'_> {
         Ok(record)
     }
 
-    fn trees(&self, session: &mut BackupSession<'_>, records: &mut Records) -> Result<(), OperationError> {
+    fn trees(&self, session: &mut BackupSession<'_>, stored: &mut Stored) -> Result<(), OperationError> {
         let items = self.planned.trees();
         if items.is_empty() {
             return Ok(());
@@ -158,6 +184,7 @@ impl Items<'_> {
         self.cx.check_cancelled()?;
         self.cx.observer.step("files");
         let summary = session.add_tree(&self.root, &items).map_err(|e| vault_error(&self.project.name, self.store, e))?;
+        let records = &mut stored.records;
         for (name, item) in &items {
             let tally = summary.items.get(name).cloned().unwrap_or_default();
             records.insert(name.to_string(), tree_record(&self.root, item, tally));
@@ -168,6 +195,7 @@ impl Items<'_> {
             record.outcome = record.outcome.max(Outcome::Partial);
             record.problems.push(format!("{} files were removed while they were about to be read", summary.vanished));
         }
+        stored.counts = summary.counts;
         Ok(())
     }
 
@@ -178,6 +206,11 @@ impl Items<'_> {
             StreamError::Vault(error) => Stop::Run(vault_error(&self.project.name, self.store, error)),
         }
     }
+}
+
+/// By a clock that may leap.
+pub(super) fn milliseconds(from: Timestamp, until: Timestamp) -> u64 {
+    u64::try_from(until.duration_since(from).as_millis()).unwrap_or(0)
 }
 
 /// What an error ends.

@@ -4,8 +4,8 @@
 
 use crate::replication::Pushed;
 use crate::{error::exit, report::Failure};
-use havun_model::{BackupPlan, ConsistencyRecord, ItemRecord, Outcome, ProjectName, SnapshotId};
-use havun_vault::store::Promises;
+use havun_model::{BackupPlan, ConsistencyRecord, ItemRecord, Outcome, ProjectName, SnapshotId, anomalies::Anomaly};
+use havun_vault::{StageTimes, store::Promises};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -116,6 +116,12 @@ pub struct ProjectRun {
     /// What was read and stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stats: Option<RunStats>,
+    /// How fast it was, and where the time went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<RunMetrics>,
+    /// What is unlike the runs before it; said in `warnings` too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub anomalies: Vec<Anomaly>,
     /// What a dry run expects to change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<ExpectedChange>,
@@ -174,10 +180,27 @@ pub struct RunStats {
     pub bytes_added: u64,
     /// Chunks that were not there yet.
     pub chunks_new: u64,
+    /// Their bytes before compression.
+    pub bytes_new: u64,
     /// Packs written.
     pub packs_new: u64,
     /// Whole packs of a killed run that were taken over.
     pub packs_adopted: u64,
+}
+
+/// How fast a run was, and where its time went.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct RunMetrics {
+    /// Milliseconds by step, one after the other: `databases`, `generated`, `history`, `files`, `commit`, `replicate`.
+    pub steps_ms: BTreeMap<String, u64>,
+    /// Milliseconds that the threads of each stage of the pipeline were busy; stages run at the same time.
+    pub busy_ms: StageTimes,
+    /// Bytes read per second from the run's start to its commit.
+    pub bytes_per_second: u64,
+    /// The share of the bytes read that the store had already.
+    pub deduplicated: f64,
+    /// How many times smaller the new bytes are stored; 0 where there were none.
+    pub compression: f64,
 }
 
 /// What a dry run expects to change against the newest snapshot.
