@@ -324,7 +324,13 @@ fn clean(
     start.stores = vec![line.store.to_string()];
     let row = audit.begin_backup(&start).map_err(|e| OperationError::Audit(Box::new(e)))?;
     match vault.execute_cleanup(plan, &cx.holder("cleanup"), false) {
-        Ok(done) => (line.packs_marked, line.packs_deleted, line.bytes_freed) = (done.marked, done.packs, done.bytes),
+        Ok(done) => {
+            (line.packs_marked, line.packs_deleted, line.bytes_freed) = (done.marked, done.packs, done.bytes);
+            let gone: Vec<SnapshotId> = line.snapshots.iter().filter(|s| !s.keep).map(|s| s.id).collect();
+            if let Some(project) = cx.config.projects.get(&line.project) {
+                crate::health::forget(cx, project, &line.store, &vault.info().vault_id, &gone);
+            }
+        }
         Err(error) => line.failure = Some(vault_error(&line.project, &line.store, error).to_failure()),
     }
     let gone: Vec<&SnapshotVerdict> = line.snapshots.iter().filter(|s| !s.keep).collect();

@@ -1,25 +1,41 @@
-//! Is everything as it should be? The age of the newest good snapshot in each store, replicas that lag behind, objects
-//! that vanished from an archive, space, last runs. Writes nothing but alerts into the audit
-//! database.
+//! Is everything as it should be? The age of the newest good snapshot in each store, runs that did not begin, replicas that
+//! lag behind, objects that vanished, space, drills, keys, the clock, the daemon. Writes alerts into the audit database,
+//! what it knows of the snapshots into the state folder, and where the configuration asks for it a file for Prometheus.
 //!
-//! Shape of `havun-backup health --json`: one [`HealthReport`].
+//! Shape of `havun-backup health --json`: one [`HealthReport`]. Read this file (projects and their stores), `host`, `known`
+//! (snapshots without reading them), `kind` and `alerts` (what becomes an alert), `prometheus`, `ping`.
+
+mod alerts;
+mod host;
+mod kind;
+mod known;
+pub(crate) mod ping;
+mod prometheus;
+
+pub use kind::FindingKind;
+pub(crate) use known::forget;
+pub use prometheus::{prometheus, write_textfile};
 
 use crate::{
-    audit::{LogRow, QueueRow},
-    config::ProjectConfig,
+    audit::{AlertRow, LogRow, QueueRow},
+    config::{ProjectConfig, Tier},
     context::Context,
     databases::UNFINISHED,
     drill,
     error::{OperationError, exit, one_line},
     losses::{self, Losses},
     project, replication,
-    report::{Failure, SCHEMA_VERSION},
+    report::SCHEMA_VERSION,
     run, storage,
 };
-use havun_model::{ProjectName, StoreName};
-use havun_vault::{Lag, ReplicaAudit, StoredSnapshot, Vault, audit_replica, replica_lag, scrub_status, store::Store};
+use havun_model::{Outcome, ProjectName, SnapshotId, StoreName};
+use havun_vault::{
+    Lag, ReplicaAudit, Vault, audit_replica, replica_lag, scrub_status,
+    store::{Listed, Store},
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
 
 /// A scheduled run may be so late.
 const GRACE: SignedDuration = SignedDuration::from_hours(1);
@@ -27,6 +43,12 @@ const GRACE: SignedDuration = SignedDuration::from_hours(1);
 const SPACE_DAYS: i64 = 14;
 /// Less free space than this needs attention whatever the growth.
 const LEAST_FREE: u64 = 256 << 20;
+/// A project may be paused for so long before that is a problem.
+const PAUSED_DAYS: i64 = 30;
+/// So many runs of a project are looked at.
+const RUNS: u32 = 60;
+/// So many slots of a schedule are compared with them.
+const SLOTS: usize = 30;
 /// How many objects a finding names.
 const NAMED: usize = 20;
 
@@ -46,8 +68,59 @@ pub struct HealthReport {
     pub at: Timestamp,
     /// Whether there is no problem at all.
     pub healthy: bool,
+    /// What concerns no project.
+    pub host: HostHealth,
     /// The most important first.
     pub projects: Vec<ProjectHealth>,
+}
+
+/// This host.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct HostHealth {
+    /// What needs attention.
+    pub problems: Vec<Finding>,
+    /// What the operator should know.
+    pub notes: Vec<Finding>,
+    /// Open alerts by kind, after this look.
+    pub open_alerts: BTreeMap<String, u64>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Findings {
+    problems: Vec<Finding>,
+    notes: Vec<Finding>,
+}
+
+/// The last run of a project, as its row in the audit database has it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct LastRun {
+    /// When it began.
+    pub started_at: Timestamp,
+    /// `ok`, `partial`, `failed`, …
+    pub status: String,
+    /// Milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// Logical bytes of its snapshot.
+    pub bytes: u64,
+    /// Entries of its snapshot.
+    pub files: u64,
+    /// Bytes that it added to the store.
+    pub bytes_added: u64,
+    /// As [`crate::run::RunMetrics`] has them, where the run kept them.
+    pub steps_ms: BTreeMap<String, u64>,
+    /// Likewise.
+    pub busy_ms: BTreeMap<String, u64>,
+    /// Likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+    /// Likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deduplicated: Option<f64>,
+    /// Likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<f64>,
 }
 
 /// One project.
@@ -55,6 +128,19 @@ pub struct HealthReport {
 pub struct ProjectHealth {
     /// Its name.
     pub project: ProjectName,
+    /// Left out of runs.
+    pub paused: bool,
+    /// The last run that ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
+    /// When the newest run that was whole began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<Timestamp>,
+    /// What its runs stored per day lately.
+    pub growth_per_day: u64,
+    /// When the newest drill that passed began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drill_passed_at: Option<Timestamp>,
     /// What needs attention.
     pub problems: Vec<Finding>,
     /// What the operator should know.
@@ -66,6 +152,8 @@ pub struct ProjectHealth {
 /// Something that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
+    /// What it is about; the kind of its alert.
+    pub kind: FindingKind,
     /// In which store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreName>,
@@ -112,81 +200,153 @@ impl HealthReport {
     }
 }
 
+impl Finding {
+    fn new(kind: FindingKind, what: String, hint: impl Into<String>) -> Self {
+        Self { kind, store: None, what, hint: hint.into(), objects: Vec::new() }
+    }
+}
+
 /// Looks at everything.
 ///
 /// # Errors
-/// [`OperationError::UnknownProject`], [`OperationError::Audit`], [`OperationError::Interrupted`]. What else is wrong is in
-/// the report.
+/// [`OperationError::UnknownProject`], [`OperationError::Interrupted`]; [`OperationError::Audit`] where it fails in the
+/// middle. What else is wrong is in the report, also that the audit database cannot be opened.
 pub fn health(cx: &Context, options: &HealthOptions) -> Result<HealthReport, OperationError> {
-    let audit_error = |e| OperationError::Audit(Box::new(e));
-    let queue = cx.audit()?.queue().map_err(audit_error)?;
-    let mut report = HealthReport { schema_version: SCHEMA_VERSION, at: cx.now(), healthy: true, projects: Vec::new() };
-    for project in project::select(cx, &options.projects)? {
-        let logs = cx.audit()?.logs(Some(project.name.as_str()), 200).map_err(audit_error)?;
-        let mut check = Check { cx, project, growth: storage::growth_per_day(cx, &project.name)?.unwrap_or(0), found: empty(project) };
-        check.runs(&logs);
-        check.left_behind();
-        check.unfinished_restores();
-        check.drills()?;
-        check.stores(&queue)?;
-        alert(cx, &check.found);
-        report.healthy &= check.found.problems.is_empty();
-        report.projects.push(check.found);
+    let mut report = look(cx, options)?;
+    if let Some(path) = &cx.config.health.textfile {
+        if let Err(error) = write_textfile(path, &report) {
+            let what = format!("the file for Prometheus ({}) cannot be written: {error}", path.display());
+            report.host.problems.push(Finding::new(FindingKind::Textfile, what, "make its folder, writable for this program's user"));
+            report.healthy = false;
+        }
+    }
+    if let Ok(audit) = cx.audit() {
+        let open = audit.alerts(true, ALERTS).map_err(audit_error)?;
+        alerts::settle(cx, "", &report.host.problems, &open);
+    }
+    if options.projects.is_empty() {
+        let sign = if report.healthy { ping::Sign::Success } else { ping::Sign::Failure };
+        let told = ping::give(cx, sign, &in_short(&report));
+        report.host.notes.extend(told.map(|what| Finding::new(FindingKind::Note, what, "")));
     }
     Ok(report)
 }
 
-/// What health finds is an alert like any other, until it finds nothing.
-fn alert(cx: &Context, found: &ProjectHealth) {
-    let failure = found.problems.first().map(|first| Failure {
-        message: found.problems.iter().map(|problem| problem.what.as_str()).collect::<Vec<_>>().join("; "),
-        causes: Vec::new(),
-        hint: Some(first.hint.clone()).filter(|hint| !hint.is_empty()),
-        exit_status: exit::UNHEALTHY,
-    });
-    cx.alert(found.project.as_str(), "", "health", failure.as_ref(), "");
+/// More open alerts than this are not read.
+const ALERTS: u32 = 10_000;
+
+fn audit_error(error: crate::audit::AuditError) -> OperationError {
+    OperationError::Audit(Box::new(error))
 }
 
-fn empty(project: &ProjectConfig) -> ProjectHealth {
-    ProjectHealth { project: project.name.clone(), problems: Vec::new(), notes: Vec::new(), stores: Vec::new() }
+fn look(cx: &Context, options: &HealthOptions) -> Result<HealthReport, OperationError> {
+    let projects = project::select(cx, &options.projects)?;
+    let mut report =
+        HealthReport { schema_version: SCHEMA_VERSION, at: cx.now(), healthy: true, host: HostHealth::default(), projects: Vec::new() };
+    let audit = match cx.audit() {
+        Ok(audit) => audit,
+        // Without it no run begins: that is a failure like any other, and not one to be silent about.
+        Err(error) => {
+            report.healthy = false;
+            report.host.problems.push(host::without_audit(&error));
+            return Ok(report);
+        }
+    };
+    let (queue, open) = (audit.queue().map_err(audit_error)?, audit.alerts(true, ALERTS).map_err(audit_error)?);
+    let mut latest = None;
+    for project in projects {
+        let rows = audit.runs(project.name.as_str(), RUNS).map_err(audit_error)?;
+        let growth = storage::growth_per_day(cx, &project.name)?.unwrap_or(0);
+        let mut check = Check { cx, project, growth, latest: None, found: empty(project, growth) };
+        check.runs(&rows);
+        check.missed(&rows);
+        check.suspicions(&open);
+        check.left_behind();
+        check.unfinished_restores();
+        check.drills()?;
+        check.stores(&queue)?;
+        latest = latest.max(check.latest);
+        alerts::settle(cx, project.name.as_str(), &check.found.problems, &open);
+        report.healthy &= check.found.problems.is_empty();
+        report.projects.push(check.found);
+    }
+    let found = host::look(cx, latest, &open);
+    report.healthy &= found.problems.is_empty();
+    (report.host.problems, report.host.notes) = (found.problems, found.notes);
+    for row in audit.alerts(true, ALERTS).map_err(audit_error)? {
+        *report.host.open_alerts.entry(row.kind).or_default() += 1;
+    }
+    Ok(report)
+}
+
+/// For somebody elsewhere: which projects have problems of which kinds, and nothing of what they are.
+fn in_short(report: &HealthReport) -> String {
+    let kinds = |problems: &[Finding]| problems.iter().map(|finding| finding.kind.word()).collect::<Vec<_>>().join(", ");
+    let ill = report.projects.iter().filter(|project| !project.problems.is_empty());
+    let mut lines: Vec<String> = ill.map(|project| format!("{}: {}", project.project, kinds(&project.problems))).collect();
+    if !report.host.problems.is_empty() {
+        lines.push(format!("host: {}", kinds(&report.host.problems)));
+    }
+    if lines.is_empty() { "healthy".to_owned() } else { lines.join("\n") }
+}
+
+fn empty(project: &ProjectConfig, growth_per_day: u64) -> ProjectHealth {
+    ProjectHealth {
+        project: project.name.clone(),
+        paused: project.paused,
+        last_run: None,
+        last_success: None,
+        growth_per_day,
+        drill_passed_at: None,
+        problems: Vec::new(),
+        notes: Vec::new(),
+        stores: Vec::new(),
+    }
 }
 
 struct Check<'a> {
     cx: &'a Context,
     project: &'a ProjectConfig,
     growth: u64,
+    /// The latest moment that a run or a snapshot names.
+    latest: Option<Timestamp>,
     found: ProjectHealth,
 }
 
 /// What the primary store says.
 struct Primary {
     vault: Vault,
-    snapshots: Vec<StoredSnapshot>,
+    outcomes: HashMap<SnapshotId, Outcome>,
 }
 
 impl Check<'_> {
-    fn problem(&mut self, store: Option<&StoreName>, what: String, hint: impl Into<String>, objects: Vec<String>) {
-        self.found.problems.push(Finding { store: store.cloned(), what, hint: hint.into(), objects });
+    fn problem(&mut self, kind: FindingKind, store: Option<&StoreName>, what: String, hint: impl Into<String>, objects: Vec<String>) {
+        self.found.problems.push(Finding { kind, store: store.cloned(), what, hint: hint.into(), objects });
     }
 
     fn note(&mut self, store: Option<&StoreName>, what: String) {
-        self.found.notes.push(Finding { store: store.cloned(), what, hint: String::new(), objects: Vec::new() });
+        self.found.notes.push(Finding { store: store.cloned(), ..Finding::new(FindingKind::Note, what, "") });
     }
 
     /// The last run, and whether there are runs at all.
-    fn runs(&mut self, logs: &[LogRow]) {
+    fn runs(&mut self, rows: &[LogRow]) {
+        let ended = rows.iter().filter(|row| row.status != "running");
+        let last = ended.clone().next();
+        self.found.last_run = last.map(last_run);
+        self.found.last_success = ended.clone().find(|row| row.status == "ok").and_then(|row| row.started_at.parse().ok());
+        self.latest = rows.iter().filter_map(|row| row.started_at.parse().ok()).max();
         if self.project.paused {
-            self.note(None, "paused: no run makes a new snapshot".to_owned());
+            self.paused();
         } else if self.project.schedule.is_none() {
             let name = &self.project.name;
             let what = "it has no schedule: nothing backs it up by itself, and how old its newest snapshot may be is not known".to_owned();
             let hint = format!("set `schedule` in [projects.{name}], as in \"daily 03:00\", or `paused = true` where that is meant");
-            self.found.notes.push(Finding { store: None, what, hint, objects: Vec::new() });
+            self.found.notes.push(Finding::new(FindingKind::Note, what, hint));
         }
-        let last = logs.iter().find(|row| row.kind == "backup" && row.action == "run" && row.status != "running");
         if let Some(row) = last.filter(|row| !matches!(row.status.as_str(), "ok" | "partial")) {
             let message = row.message.lines().next().unwrap_or_default();
             self.problem(
+                FindingKind::Run,
                 None,
                 format!("the last run ({}) is {}: {message}", row.started_at, row.status),
                 "`havun-backup logs` has the whole message",
@@ -195,11 +355,63 @@ impl Check<'_> {
         }
     }
 
+    /// A pause that nobody ends is how backups stop unnoticed.
+    fn paused(&mut self) {
+        let last = self.latest.filter(|at| self.cx.now().duration_since(*at) > SignedDuration::from_hours(PAUSED_DAYS * 24));
+        match last {
+            None => self.note(None, "paused: no run makes a new snapshot".to_owned()),
+            Some(last) => {
+                let what = format!("paused, and its last run was on {last}: nothing has been backed up for more than {PAUSED_DAYS} days");
+                let hint = format!("take `paused` out of [projects.{name}], or the project with it", name = self.project.name);
+                self.problem(FindingKind::Paused, None, what, hint, Vec::new());
+            }
+        }
+    }
+
+    /// Slots of the schedule in which no run began, whatever became of those that did.
+    fn missed(&mut self, rows: &[LogRow]) {
+        let begun: Vec<Timestamp> = rows.iter().filter_map(|row| row.started_at.parse().ok()).collect();
+        let (Some(schedule), Some(first)) = (self.project.schedule.as_ref().filter(|_| !self.project.paused), begun.iter().min()) else {
+            return;
+        };
+        let zone = self.cx.zone();
+        let mut until = self.cx.now();
+        let mut slot = until.checked_sub(GRACE).ok().and_then(|latest| schedule.latest_before(latest, &zone));
+        let (mut slots, mut missed) = (0, Vec::new());
+        while let Some(due) = slot.filter(|due| due > first && slots < SLOTS) {
+            slots += 1;
+            if !begun.iter().any(|at| (due..until).contains(at)) {
+                missed.push(due);
+            }
+            until = due;
+            slot = due.checked_sub(SignedDuration::from_secs(1)).ok().and_then(|before| schedule.latest_before(before, &zone));
+        }
+        let Some(newest) = missed.first().copied() else { return };
+        if begun.iter().all(|at| *at < newest) {
+            let what = format!("no run began although one was due at {newest}");
+            let hint = "`havun-backup status` shows whether the daemon lives; `havun-backup run` makes up for it now";
+            self.problem(FindingKind::Missed, None, what, hint, Vec::new());
+        } else {
+            self.note(
+                None,
+                format!("{} of the last {slots} runs that were due did not begin; the newest of them was due at {newest}", missed.len()),
+            );
+        }
+    }
+
+    /// Suspicious snapshots that nobody has explained yet.
+    fn suspicions(&mut self, open: &[AlertRow]) {
+        let of_project = open.iter().filter(|row| row.project == self.project.name.as_str() && row.kind == "anomaly");
+        for row in of_project {
+            self.found.notes.push(Finding::new(FindingKind::Note, format!("{} (since {})", row.message, row.raised_at), row.hint.clone()));
+        }
+    }
+
     /// What a run that was killed has not undone: the application may still rest.
     fn left_behind(&mut self) {
         for (project, what) in run::left_behind(self.cx) {
             if project.as_ref().is_none_or(|name| *name == self.project.name) {
-                self.problem(None, what, "`havun-backup run` of any project undoes it", Vec::new());
+                self.problem(FindingKind::LeftBehind, None, what, "`havun-backup run` of any project undoes it", Vec::new());
             }
         }
     }
@@ -213,13 +425,14 @@ impl Check<'_> {
         for path in marks {
             let text = std::fs::read_to_string(&path).unwrap_or_else(|_| path.display().to_string());
             let hint = format!("repeat the restore (--replace); it takes {} away", path.display());
-            self.problem(None, text.trim().replacen('\n', ": ", 1), hint, Vec::new());
+            self.problem(FindingKind::Restore, None, text.trim().replacen('\n', ": ", 1), hint, Vec::new());
         }
     }
 
     /// Restores that are not proven are a promise only.
     fn drills(&mut self) -> Result<(), OperationError> {
         let state = drill::state(self.cx, self.project)?;
+        self.found.drill_passed_at = state.passed_at;
         let hint = format!("`havun-backup test --project {}` drills now", self.project.name);
         if let Some(row) = state.last.as_ref().filter(|row| row.status != "ok") {
             let word = if row.status == "partial" { "incomplete" } else { "failed" };
@@ -230,17 +443,18 @@ impl Check<'_> {
                 .parse::<Timestamp>()
                 .map_or_else(|_| row.started_at.clone(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string());
             let what = format!("the last drill ({at}, snapshot {snapshot}) {word}: {reason}");
-            self.problem(None, what, "`havun-backup logs` has all reasons, the certificate the whole of it", Vec::new());
+            let hint = "`havun-backup logs` has all reasons, the certificate the whole of it";
+            self.problem(FindingKind::Drill, None, what, hint, Vec::new());
         }
         match (state.overdue_since, state.passed_at) {
             (Some(since), Some(passed)) => {
                 let what =
                     format!("overdue for a drill since {since}: the last that passed was on {passed}, every {} is asked for", state.every);
-                self.problem(None, what, hint, Vec::new());
+                self.problem(FindingKind::DrillOverdue, None, what, hint, Vec::new());
             }
             (Some(since), None) => {
                 let what = format!("overdue for a drill since {since}: no restore was ever proven, every {} is asked for", state.every);
-                self.problem(None, what, hint, Vec::new());
+                self.problem(FindingKind::DrillOverdue, None, what, hint, Vec::new());
             }
             (None, None) => self.note(None, "no restore was proven yet: `havun-backup test` does".to_owned()),
             (None, Some(_)) => {}
@@ -268,7 +482,7 @@ impl Check<'_> {
                 Err(OperationError::Interrupted) => return Err(OperationError::Interrupted),
                 Err(error) => {
                     let hint = error.hint().unwrap_or_default();
-                    self.problem(Some(name), one_line(&error), hint, Vec::new());
+                    self.problem(FindingKind::Store, Some(name), one_line(&error), hint, Vec::new());
                 }
             }
             self.lag(name, &store);
@@ -296,39 +510,56 @@ impl Check<'_> {
         let vault = match project::open_vault(cx, &project.name, &store) {
             Err(error) if project::is_no_vault(&error) => {
                 found.reachable = true;
-                self.problem(Some(name), "holds no backup of this project".to_owned(), "`havun-backup run` makes the first", Vec::new());
+                self.problem(
+                    FindingKind::Age,
+                    Some(name),
+                    "holds no backup of this project".to_owned(),
+                    "`havun-backup run` makes the first",
+                    Vec::new(),
+                );
                 return Ok(());
             }
             other => other?,
         };
         found.reachable = true;
         found.free_bytes = store.store.free_bytes().map_err(failed)?;
-        let objects = store.store.list("epochs").map_err(failed)?;
+        let objects = vault.snapshot_names().map_err(|e| project::vault_error(&project.name, name, e))?;
         let accepted = self.losses(name, &vault, &*store.store)?;
         self.scrubs(name, &vault, storage::ids(&objects).map(|(_, taken_at)| taken_at).min(), &accepted);
         if is_primary {
-            let list = vault.snapshots().map_err(|e| project::vault_error(&project.name, name, e))?;
-            for damage in &list.damaged {
-                self.problem(
-                    Some(name),
-                    format!("{}: {}", damage.object, damage.what),
-                    "`havun-backup verify` names what is hit",
-                    vec![damage.object.clone()],
-                );
-            }
-            *primary = Some(Primary { vault, snapshots: list.snapshots });
+            let known = known::look(cx, project, name, &vault, &objects)?;
+            self.snapshots(name, known.damaged, &known.vanished);
+            *primary = Some(Primary { vault, outcomes: known.outcomes });
         } else {
             let audit = audit_replica(&cx.catalogue(&project.name, name), &vault.info().vault_id, &*store.store);
             let audit = audit.map_err(|e| project::vault_error(&project.name, name, e))?;
             self.audit(name, &audit);
             found.audit = Some(bounded(audit));
         }
-        let known = primary.as_ref().map_or(&[][..], |primary| &primary.snapshots);
-        let (good, newest) = storage::newest_good(&objects, known);
+        let (good, newest) = newest_good(&objects, primary.as_ref().map(|primary| &primary.outcomes));
+        self.latest = self.latest.max(newest);
         found.newest_good = good;
         self.age(name, good, newest);
         self.space(name, found.free_bytes);
         Ok(())
+    }
+
+    /// Snapshots of the primary that do not open, and those that are gone.
+    fn snapshots(&mut self, name: &StoreName, damaged: Vec<(String, String)>, vanished: &[String]) {
+        for (object, what) in damaged {
+            let hint = "`havun-backup verify` names what is hit";
+            self.problem(FindingKind::Damage, Some(name), format!("{object}: {what}"), hint, vec![object]);
+        }
+        if !vanished.is_empty() && self.is_thinned_here(name) {
+            let what = format!("{} snapshots were deleted behind the program's back", vanished.len());
+            let hint = format!("find out who has access; `havun-backup repair --store {name}` brings back what another store has");
+            self.problem(FindingKind::Missing, Some(name), what, hint, vanished.iter().take(NAMED).cloned().collect());
+        }
+    }
+
+    /// Only `cleanup` thins a hot store, and says what it deletes there.
+    fn is_thinned_here(&self, name: &StoreName) -> bool {
+        self.cx.config.stores.get(name).is_some_and(|store| store.tier == Tier::Hot)
     }
 
     /// The newest good snapshot against the schedule.
@@ -336,7 +567,7 @@ impl Check<'_> {
         let (cx, project) = (self.cx, self.project);
         let hint = "`havun-backup logs` says what became of the last runs; `havun-backup run` makes a new one";
         let Some(good) = good else {
-            return self.problem(Some(name), "holds no good snapshot".to_owned(), hint, Vec::new());
+            return self.problem(FindingKind::Age, Some(name), "holds no good snapshot".to_owned(), hint, Vec::new());
         };
         if newest.is_some_and(|newest| newest > good) {
             self.note(Some(name), format!("newer snapshots than that of {good} are partial"));
@@ -348,6 +579,7 @@ impl Check<'_> {
         if let Some(due) = due.filter(|due| good < *due) {
             let hours = cx.now().duration_since(good).as_hours();
             self.problem(
+                FindingKind::Age,
                 Some(name),
                 format!("the newest good snapshot is {hours} hours old (of {good}); one was due at {due}"),
                 hint,
@@ -366,11 +598,11 @@ impl Check<'_> {
                     "behind since {} by {objects} objects, {bytes} bytes; tried {} times, again after {}: {}",
                     row.since, row.attempts, row.next_try, row.last_error
                 );
-                self.problem(Some(name), what, hint, Vec::new());
+                self.problem(FindingKind::Replication, Some(name), what, hint, Vec::new());
             }
             None if lag.known && lag.snapshots > 0 => {
                 let what = format!("lacks {} snapshots ({} objects, {} bytes)", lag.snapshots, lag.objects, lag.bytes);
-                self.problem(Some(name), what, hint, Vec::new());
+                self.problem(FindingKind::Lag, Some(name), what, hint, Vec::new());
             }
             None => {}
         }
@@ -384,18 +616,30 @@ impl Check<'_> {
                 audit.forgotten.join(", ")
             );
             let hint = format!("`havun-backup archive push --full --store {name}` lists it anew");
-            self.problem(Some(name), what, hint, Vec::new());
+            self.problem(FindingKind::Missing, Some(name), what, hint, Vec::new());
         }
         let hint = format!("find out who has access; `havun-backup archive push --full --store {name}` sends again what is still here");
         if !audit.missing.is_empty() {
             let objects = audit.missing.iter().take(NAMED).map(|(object, _)| object.clone()).collect();
-            self.problem(Some(name), format!("{} objects were deleted behind the program's back", audit.missing.len()), &*hint, objects);
+            self.problem(
+                FindingKind::Missing,
+                Some(name),
+                format!("{} objects were deleted behind the program's back", audit.missing.len()),
+                &*hint,
+                objects,
+            );
         }
         if !audit.wrong_size.is_empty() {
             let sized = audit.wrong_size.iter().take(NAMED);
             let objects = sized.map(|(object, before, now)| format!("{object} ({now} bytes instead of {before})")).collect();
             let repair = format!("find out who has access; `havun-backup repair --store {name}` mends them");
-            self.problem(Some(name), format!("{} objects were changed behind the program's back", audit.wrong_size.len()), repair, objects);
+            self.problem(
+                FindingKind::Changed,
+                Some(name),
+                format!("{} objects were changed behind the program's back", audit.wrong_size.len()),
+                repair,
+                objects,
+            );
         }
         if !audit.undone.is_empty() {
             self.note(
@@ -416,7 +660,13 @@ impl Check<'_> {
                  --store {name}` when nothing brings them back",
                 project.name
             );
-            self.problem(Some(name), format!("{} objects are lost from it since {since}, and no copy has them", open.len()), hint, objects);
+            self.problem(
+                FindingKind::Missing,
+                Some(name),
+                format!("{} objects are lost from it since {since}, and no copy has them", open.len()),
+                hint,
+                objects,
+            );
         }
         if accepted > 0 {
             self.note(Some(name), format!("{accepted} objects are lost from it; a person has accepted that (`havun-backup logs`)"));
@@ -440,7 +690,7 @@ impl Check<'_> {
                     );
                     let hint =
                         format!("`havun-backup scrub --all --store {name}` reads all of it; then call `havun-backup scrub` every day");
-                    self.problem(Some(name), what, hint, Vec::new());
+                    self.problem(FindingKind::ScrubOverdue, Some(name), what, hint, Vec::new());
                 }
                 _ => self.note(Some(name), "no scrub has read it yet".to_owned()),
             };
@@ -449,6 +699,7 @@ impl Check<'_> {
         if !damage.is_empty() {
             let objects = damage.iter().take(NAMED).map(|d| format!("{}: {} (since {})", d.object, d.what, d.found_at)).collect();
             self.problem(
+                FindingKind::Scrub,
                 Some(name),
                 format!("{} damaged objects", damage.len()),
                 "`havun-backup repair` mends them from another store",
@@ -457,7 +708,13 @@ impl Check<'_> {
         }
         if let Some(oldest) = status.oldest.filter(|oldest| is_late(*oldest)) {
             let what = format!("some of it was not read since {oldest}; `scrub` in [stores.{name}] asks for every {}", config.scrub);
-            self.problem(Some(name), what, "run `havun-backup scrub` more often, or all of it at once", Vec::new());
+            self.problem(
+                FindingKind::ScrubOverdue,
+                Some(name),
+                what,
+                "run `havun-backup scrub` more often, or all of it at once",
+                Vec::new(),
+            );
         }
     }
 
@@ -467,9 +724,15 @@ impl Check<'_> {
         let soon = self.cx.now().checked_add(SignedDuration::from_hours(SPACE_DAYS * 24)).ok();
         let hint = "free some space, get more, or shorten `retention.hot` and run `havun-backup cleanup`";
         if let Some(full) = full.filter(|full| soon.is_some_and(|soon| *full < soon)) {
-            self.problem(Some(name), format!("full at {full} if it goes on like this ({free} bytes free)"), hint, Vec::new());
+            self.problem(
+                FindingKind::Space,
+                Some(name),
+                format!("full at {full} if it goes on like this ({free} bytes free)"),
+                hint,
+                Vec::new(),
+            );
         } else if free < LEAST_FREE {
-            self.problem(Some(name), format!("{free} bytes free only"), hint, Vec::new());
+            self.problem(FindingKind::Space, Some(name), format!("{free} bytes free only"), hint, Vec::new());
         }
     }
 }
@@ -480,4 +743,40 @@ fn bounded(mut audit: ReplicaAudit) -> ReplicaAudit {
     audit.wrong_size.truncate(NAMED);
     audit.undone.truncate(NAMED);
     audit
+}
+
+/// The newest snapshot that is whole, and the newest of all. One whose outcome is not known counts as whole: only what the
+/// primary has let go, or what is old, is unknown.
+fn newest_good(objects: &[Listed], known: Option<&HashMap<SnapshotId, Outcome>>) -> (Option<Timestamp>, Option<Timestamp>) {
+    let (mut good, mut newest) = (None, None);
+    for (id, taken_at) in storage::ids(objects) {
+        newest = newest.max(Some(taken_at));
+        if known.and_then(|known| known.get(&id)).is_none_or(|outcome| *outcome == Outcome::Ok) {
+            good = good.max(Some(taken_at));
+        }
+    }
+    (good, newest)
+}
+
+fn last_run(row: &LogRow) -> LastRun {
+    let metrics = row.details.get("metrics");
+    let get = |key: &str| metrics.and_then(|metrics| metrics.get(key));
+    let stages = |key: &str| {
+        let stages = get(key).and_then(serde_json::Value::as_object).into_iter().flatten();
+        stages.filter_map(|(stage, ms)| Some((stage.trim_end_matches("_ms").to_owned(), ms.as_u64()?))).collect()
+    };
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    LastRun {
+        started_at: row.started_at.parse().unwrap_or_default(),
+        status: row.status.clone(),
+        duration_ms: row.duration_ms.map(count),
+        bytes: count(row.bytes),
+        files: count(row.files),
+        bytes_added: count(row.bytes_added),
+        steps_ms: stages("steps_ms"),
+        busy_ms: stages("busy_ms"),
+        bytes_per_second: get("bytes_per_second").and_then(serde_json::Value::as_u64),
+        deduplicated: get("deduplicated").and_then(serde_json::Value::as_f64),
+        compression: get("compression").and_then(serde_json::Value::as_f64),
+    }
 }

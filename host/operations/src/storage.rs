@@ -10,7 +10,7 @@ use crate::{
     project::{self, OpenStore, vault_error},
     report::{Failure, SCHEMA_VERSION, combined_status},
 };
-use havun_model::{Outcome, ProjectName, SnapshotId, StoreName};
+use havun_model::{ProjectName, SnapshotId, StoreName};
 use havun_vault::{
     StoredSnapshot, Vault,
     layout::{self, ObjectKind},
@@ -23,8 +23,6 @@ use std::collections::BTreeMap;
 
 /// Growth is reckoned over so many days.
 const GROWTH_DAYS: i64 = 30;
-/// More rows than this are not read for it.
-const ROWS: u32 = 20_000;
 
 /// What to tell.
 #[derive(Debug, Clone, Default)]
@@ -332,10 +330,13 @@ fn ratio(raw: u64, stored: u64) -> f64 {
 
 /// What the runs of a project stored per day, over the last 30 days or since its first run.
 pub(crate) fn growth_per_day(cx: &Context, project: &ProjectName) -> Result<Option<u64>, OperationError> {
-    let rows = cx.audit()?.logs(Some(project.as_str()), ROWS).map_err(|e| OperationError::Audit(Box::new(e)))?;
-    let stored = rows.iter().filter(|row| row.kind == "backup" && row.action == "run" && row.snapshot.is_some());
-    let runs: Vec<(Timestamp, u64)> =
-        stored.filter_map(|row| Some((row.started_at.parse().ok()?, u64::try_from(row.bytes_added).unwrap_or(0)))).collect();
+    let failed = |e| OperationError::Audit(Box::new(e));
+    let audit = cx.audit()?;
+    let first = audit.first_commit(project.as_str()).map_err(failed)?;
+    let window = SignedDuration::from_hours(GROWTH_DAYS * 24);
+    let since = cx.now().checked_sub(window).unwrap_or(Timestamp::MIN);
+    let mut runs = audit.stored_since(project.as_str(), since).map_err(failed)?;
+    runs.extend(first.and_then(|text| text.parse().ok()).map(|first| (first, 0)));
     Ok(growth(&runs, cx.now()))
 }
 
@@ -347,20 +348,6 @@ fn growth(runs: &[(Timestamp, u64)], now: Timestamp) -> Option<u64> {
     let bytes: u64 = runs.iter().filter(|(at, _)| *at > first && *at >= since).map(|(_, bytes)| bytes).sum();
     let hours = u64::try_from(now.duration_since(since).as_hours()).unwrap_or(0).max(24);
     Some(bytes * 24 / hours)
-}
-
-/// The newest snapshot that is whole, and the newest of all, of a listing whose outcomes `known` has. One that is unknown
-/// there counts as whole: only what the primary has let go is unknown.
-pub(crate) fn newest_good(objects: &[Listed], known: &[StoredSnapshot]) -> (Option<Timestamp>, Option<Timestamp>) {
-    let (mut good, mut newest) = (None, None);
-    for (id, taken_at) in ids(objects) {
-        newest = newest.into_iter().chain([taken_at]).max();
-        let outcome = known.iter().find(|stored| stored.id == id).map(|stored| stored.snapshot.outcome);
-        if outcome.is_none_or(|outcome| outcome == Outcome::Ok) {
-            good = good.into_iter().chain([taken_at]).max();
-        }
-    }
-    (good, newest)
 }
 
 #[cfg(test)]

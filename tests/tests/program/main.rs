@@ -1,6 +1,7 @@
 //! The whole program against real projects, servers and faults. An assertion is on what an operator would see.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod anomalies;
 mod archive;
 mod damage;
 mod drill_servers;
@@ -10,6 +11,7 @@ mod erasure_in_place;
 mod failures;
 mod far;
 mod files;
+mod health;
 mod holds;
 mod hostile;
 mod laravel;

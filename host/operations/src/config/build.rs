@@ -8,8 +8,8 @@ use super::{
     check::{Checker, port, whole},
     secret::Secret,
     types::{
-        Audit, Config, DatabaseConfig, Drill, DrillChoice, Host, Keys, LockMode, PluginConfig, Priority, ProjectConfig, ProjectDrill,
-        QuiesceConfig, Retention, S3Store, SftpStore, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
+        Audit, Config, DatabaseConfig, Drill, DrillChoice, Health, Host, Keys, LockMode, Ping, PluginConfig, Priority, ProjectConfig,
+        ProjectDrill, QuiesceConfig, Retention, S3Store, SftpStore, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
     },
 };
 use havun_model::{ProjectName, StoreName, retention::Term};
@@ -58,6 +58,7 @@ pub(super) fn build(document: &DeTable<'_>, path: &Path, checker: &mut Checker<'
         keys: keys(&root.section("keys")),
         stores: stores.into_iter().map(|(store, _)| (store.name.clone(), store)).collect(),
         notify: notify::notify(&root.section("notify"), checker),
+        health: health(&root.section("health")),
         drill: drill(&root.section("drill"), checker),
         host,
         plugins,
@@ -273,6 +274,12 @@ fn report_shared_folders(stores: &[(StoreConfig, usize)], checker: &mut Checker<
             checker.report(*at, format!("stores `{other}` and `{}` are the same folder {}", store.name, path.display()));
         }
     }
+}
+
+fn health(section: &Section<'_>) -> Health {
+    let ping = section.section("ping");
+    let ping = ping.secret("url").map(|url| Ping { url, start: ping.secret("start"), failure: ping.secret("failure") });
+    Health { textfile: section.path("textfile"), ping }
 }
 
 fn drill(section: &Section<'_>, checker: &mut Checker<'_>) -> Drill {

@@ -129,6 +129,7 @@ pub(super) static ROOT: Shape = Shape {
         optional("keys", Kind::Section(&KEYS), "Who can open the vaults."),
         optional("stores", Kind::Kinds(STORE_KINDS), "Places that backups go to, by name."),
         optional("notify", Kind::Section(&notify::NOTIFY), "Who is told."),
+        optional("health", Kind::Section(&HEALTH), "Who watches from elsewhere."),
         optional("drill", Kind::Section(&DRILL), "How restores are proven."),
         optional("plugins", Kind::Named(&PLUGIN), "Strategies that are not built in, by name."),
         optional("projects", Kind::Named(&PROJECT), "What is backed up, by name."),
@@ -237,6 +238,23 @@ static S3_STORE: Shape = Shape {
         optional("par2", Kind::Count(1, 100), "Percent of each pack that PAR2 files beside it can mend; none unless said."),
         optional("scrub", Kind::Checked(Rule::Term), "Every stored byte is read once in this time; 90d unless said."),
         optional("cost_per_tb_month", Kind::Checked(Rule::Price), "What a terabyte costs in a month, for reports: `3.81 EUR`."),
+    ],
+};
+
+static HEALTH: Shape = Shape {
+    doc: "Who watches from elsewhere: `havun-backup health`.",
+    keys: &[
+        optional("textfile", Kind::Path, "A file for node_exporter's textfile collector, named *.prom; written by each `health`."),
+        optional("ping", Kind::Section(&PING), "A dead man's switch, such as healthchecks.io."),
+    ],
+};
+
+static PING: Shape = Shape {
+    doc: "A dead man's switch: told of each run and each look at health, and raises the alarm when it hears nothing.",
+    keys: &[
+        required("url", Kind::Secret, "Told of success by a POST; of a start at `/start` beneath it, of a failure at `/fail`."),
+        optional("start", Kind::Secret, "Told of a start, in place of `/start`."),
+        optional("failure", Kind::Secret, "Told of a failure, in place of `/fail`."),
     ],
 };
 

@@ -44,6 +44,7 @@ pub fn show(config: &Config, project: Option<&str>) -> Shown {
     });
     if project.is_none() {
         add(&mut all, "notify", notify::notify(config));
+        add(&mut all, "health", health(config));
         add(&mut all, "drill", drill(config));
     }
     Shown { json: clean(all) }
@@ -72,6 +73,14 @@ fn store(store: &StoreConfig) -> Value {
     add(&mut shown, "cost_per_tb_month", json!(store.cost.map(|cost| cost.to_string())));
     add(&mut shown, "scrub", store.scrub.to_string().into());
     clean(shown)
+}
+
+fn health(config: &Config) -> Value {
+    let ping = config.health.ping.as_ref().map(|ping| {
+        let own = |address: &Option<Secret>| address.as_ref().map(secret);
+        clean(json!({ "url": secret(&ping.url), "start": own(&ping.start), "failure": own(&ping.failure) }))
+    });
+    clean(json!({ "textfile": config.health.textfile, "ping": ping }))
 }
 
 fn drill(config: &Config) -> Value {

@@ -21,6 +21,8 @@ pub struct Config {
     pub stores: BTreeMap<StoreName, StoreConfig>,
     /// `[notify]`.
     pub notify: Notify,
+    /// `[health]`.
+    pub health: Health,
     /// `[drill]`.
     pub drill: Drill,
     /// `[plugins.NAME]`: strategies that are not built in.
@@ -266,6 +268,26 @@ impl DrillChoice {
             Self::Random => "random",
         }
     }
+}
+
+/// `[health]`.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    /// A file for node_exporter's textfile collector, written by each `health`.
+    pub textfile: Option<PathBuf>,
+    /// `[health.ping]`.
+    pub ping: Option<Ping>,
+}
+
+/// `[health.ping]`: a dead man's switch. Whoever has its addresses can keep it quiet.
+#[derive(Debug, Clone)]
+pub struct Ping {
+    /// What is told of success; start and failure are told beneath it.
+    pub url: Secret,
+    /// What is told of a start, where it is another address.
+    pub start: Option<Secret>,
+    /// What is told of a failure, where it is another address.
+    pub failure: Option<Secret>,
 }
 
 /// `[drill]`.

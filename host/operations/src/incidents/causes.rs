@@ -19,11 +19,31 @@ const KINDS: &[(&str, &str)] = &[
     ("schedule", "daemon"),
     ("notify", "notify"),
     ("ping", "notify"),
+    ("heartbeat", "daemon"),
+    ("clock-skew", "clock"),
 ];
 
 /// The page where the message does not say more, by kind.
-const ELSE: &[(&str, &str)] =
-    &[("run", "run"), ("replication", "archive-away"), ("health", "health"), ("scrub", "damage"), ("drill", "drill")];
+const ELSE: &[(&str, &str)] = &[
+    ("run", "run"),
+    ("replication", "archive-away"),
+    ("health", "health"),
+    ("scrub", "damage"),
+    ("drill", "drill"),
+    ("age", "run"),
+    ("store", "archive-away"),
+    ("missing", "deleted"),
+    ("changed", "deleted"),
+    ("damage", "damage"),
+    ("scrub-overdue", "damage"),
+    ("drill-overdue", "drill"),
+    ("space", "disk-full"),
+    ("left-behind", "left-behind"),
+    ("restore", "left-behind"),
+    ("lag", "archive-away"),
+    ("paused", "health"),
+    ("textfile", "health"),
+];
 
 /// Words of errors, the gravest cause first: an alert may name several.
 const WORDS: &[(&str, &[&str])] = &[
