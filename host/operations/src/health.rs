@@ -18,7 +18,7 @@ pub use prometheus::{prometheus, write_textfile};
 
 use crate::{
     audit::{AlertRow, LogRow, QueueRow},
-    config::{ProjectConfig, Tier},
+    config::ProjectConfig,
     context::Context,
     databases::UNFINISHED,
     drill,
@@ -524,11 +524,11 @@ impl Check<'_> {
         found.reachable = true;
         found.free_bytes = store.store.free_bytes().map_err(failed)?;
         let objects = vault.snapshot_names().map_err(|e| project::vault_error(&project.name, name, e))?;
+        let known = if is_primary { Some(known::look(cx, project, name, &vault, &objects)?) } else { None };
         let accepted = self.losses(name, &vault, &*store.store)?;
         self.scrubs(name, &vault, storage::ids(&objects).map(|(_, taken_at)| taken_at).min(), &accepted);
-        if is_primary {
-            let known = known::look(cx, project, name, &vault, &objects)?;
-            self.snapshots(name, known.damaged, &known.vanished);
+        if let Some(known) = known {
+            self.damaged(name, known.damaged);
             *primary = Some(Primary { vault, outcomes: known.outcomes });
         } else {
             let audit = audit_replica(&cx.catalogue(&project.name, name), &vault.info().vault_id, &*store.store);
@@ -544,22 +544,12 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Snapshots of the primary that do not open, and those that are gone.
-    fn snapshots(&mut self, name: &StoreName, damaged: Vec<(String, String)>, vanished: &[String]) {
+    /// Snapshots of the primary that do not open.
+    fn damaged(&mut self, name: &StoreName, damaged: Vec<(String, String)>) {
         for (object, what) in damaged {
             let hint = "`havun-backup verify` names what is hit";
             self.problem(FindingKind::Damage, Some(name), format!("{object}: {what}"), hint, vec![object]);
         }
-        if !vanished.is_empty() && self.is_thinned_here(name) {
-            let what = format!("{} snapshots were deleted behind the program's back", vanished.len());
-            let hint = format!("find out who has access; `havun-backup repair --store {name}` brings back what another store has");
-            self.problem(FindingKind::Missing, Some(name), what, hint, vanished.iter().take(NAMED).cloned().collect());
-        }
-    }
-
-    /// Only `cleanup` thins a hot store, and says what it deletes there.
-    fn is_thinned_here(&self, name: &StoreName) -> bool {
-        self.cx.config.stores.get(name).is_some_and(|store| store.tier == Tier::Hot)
     }
 
     /// The newest good snapshot against the schedule.
@@ -660,13 +650,12 @@ impl Check<'_> {
                  --store {name}` when nothing brings them back",
                 project.name
             );
-            self.problem(
-                FindingKind::Missing,
-                Some(name),
-                format!("{} objects are lost from it since {since}, and no copy has them", open.len()),
-                hint,
-                objects,
-            );
+            // A copy knows that nobody has it; of the first store it is known only that it is gone.
+            let what = match project::primary(cx, project).as_ref() == Some(name) {
+                true => format!("{} objects were deleted behind the program's back, as was found on {since}", open.len()),
+                false => format!("{} objects are lost from it since {since}, and no copy has them", open.len()),
+            };
+            self.problem(FindingKind::Missing, Some(name), what, hint, objects);
         }
         if accepted > 0 {
             self.note(Some(name), format!("{accepted} objects are lost from it; a person has accepted that (`havun-backup logs`)"));

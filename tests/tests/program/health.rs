@@ -76,7 +76,7 @@ fn each_cause_is_an_alert_of_its_own_and_ends_by_itself() {
     fs::set_permissions(machine.at("service.agekey"), fs::Permissions::from_mode(0o600)).unwrap();
     let sick = machine.json(&["health"]).ended(4).json();
     assert_eq!(problems(&sick), ["missing"], "{sick}");
-    assert!(sick.to_string().contains("1 snapshots were deleted behind the program's back"), "{sick}");
+    assert!(sick.to_string().contains("1 objects were deleted behind the program's back"), "{sick}");
     assert_eq!(open(&machine), ["missing"], "the key is right again, and its alert is closed");
     machine.call(&["health"]).ended(4);
     fs::rename(machine.at("aside"), &gone).unwrap();

@@ -2,7 +2,13 @@
 //! call reads only those that are new, and sees which are gone. The files are a memory and no authority: without them
 //! everything is read anew, some of it with each call.
 
-use crate::{config::ProjectConfig, context::Context, error::OperationError, project::vault_error};
+use crate::{
+    config::{ProjectConfig, Tier},
+    context::Context,
+    error::OperationError,
+    losses,
+    project::vault_error,
+};
 use havun_model::{Outcome, SnapshotId, StoreName};
 use havun_vault::{Vault, VaultError, layout, store::Listed};
 use std::{
@@ -23,7 +29,7 @@ pub(super) struct Known {
     /// Those that do not open, with what is wrong.
     pub damaged: Vec<(String, String)>,
     /// Those that were there and are not any more, though nothing of this program deleted them.
-    pub vanished: Vec<String>,
+    pub vanished: Vec<(String, u64)>,
 }
 
 /// Compares what lies there with what did.
@@ -67,13 +73,15 @@ pub(super) fn look(
         lines.insert(name.to_owned(), (object.size, outcome));
     }
     let there: std::collections::HashSet<&str> = objects.iter().map(|object| object.name.as_str()).collect();
-    for (name, line) in before.iter().filter(|(name, _)| !there.contains(name.as_str())) {
+    for (name, (size, _)) in before.iter().filter(|(name, _)| !there.contains(name.as_str())) {
         let taken = layout::taken_at(name);
         // What retention would have let go by now is nobody's loss.
         if taken.is_some_and(|taken| project.retention.hot.keep_until(taken, &cx.zone()) >= cx.now()) {
-            known.vanished.push(name.clone());
-            lines.insert(name.clone(), *line);
+            known.vanished.push((name.clone(), *size));
         }
+    }
+    if lines != before {
+        note(cx, project, store, vault, &known.vanished)?;
     }
     if lines != before
         && let Err(error) = write(cx, &file, &vault.info().vault_id, &lines)
@@ -81,6 +89,16 @@ pub(super) fn look(
         tracing::warn!(%error, "what health knows of the snapshots could not be kept; the next call reads them again");
     }
     Ok(known)
+}
+
+/// What is gone stands as a loss before it is forgotten here: until it is there again, or a person has accepted it. Only
+/// `cleanup` thins a hot store, and says what it deletes there; other stores have catalogues of their own.
+fn note(cx: &Context, project: &ProjectConfig, store: &StoreName, vault: &Vault, vanished: &[(String, u64)]) -> Result<(), OperationError> {
+    let is_hot = cx.config.stores.get(store).is_some_and(|store| store.tier == Tier::Hot);
+    if vanished.is_empty() || !is_hot {
+        return Ok(());
+    }
+    (losses::noted(cx, &project.name, store, &vault.info().vault_id).0)(vanished).map_err(|error| vault_error(&project.name, store, error))
 }
 
 /// What a clean-up deletes is not missed.
