@@ -1,8 +1,11 @@
-//! The layers of the workspace: dependencies run one way, and heavy crates are named in one place only.
+//! The layers of the workspace: dependencies run one way, and heavy crates are named in one place only. What the documents say
+//! of tests is there.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
     process::Command,
 };
 
@@ -61,4 +64,27 @@ fn heavy_crates_are_named_in_one_place() {
             assert!(!names.contains(heavy) || member == home, "{member} names {heavy}");
         }
     }
+}
+
+/// `docs/testing.md`: each row names a test, each name is one of a test.
+#[test]
+fn every_trap_of_the_table_is_shown_by_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = fs::read_to_string(root.join("docs/testing.md")).unwrap();
+    let mut rows = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| trap")) {
+        let names: Vec<(&str, &str)> =
+            row.split('`').filter_map(|text| text.split_once("::")).filter(|(file, _)| file.ends_with(".rs")).collect();
+        assert!(!names.is_empty(), "no test is named: {row}");
+        for (file, name) in names {
+            let source = fs::read_to_string(root.join(file)).unwrap_or_else(|_| panic!("{file} is not there: {row}"));
+            // A test of its own, or one case of a table that says so.
+            let at = source.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("{file} has no `{name}`: {row}"));
+            let before = source[..at].lines().rev().take(6).collect::<Vec<_>>().join("\n");
+            assert!(before.contains("#[test]") || before.contains("#[tokio::test"), "{file}: `{name}` is no test");
+            assert!(!before.contains("#[ignore"), "{file}: `{name}` is never run");
+        }
+        rows += 1;
+    }
+    assert!(rows > 80, "{rows} rows");
 }

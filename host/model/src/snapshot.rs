@@ -163,6 +163,9 @@ pub struct DatabaseRecord {
     pub server_version: String,
     /// As the dumping program says it.
     pub client_version: String,
+    /// The arguments that the dumping program was given, but for where to go: no name of a database, no login.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
     /// Default character set.
     pub charset: String,
     /// Default collation.

@@ -23,3 +23,4 @@ mod quiesce;
 mod recovery;
 mod repair;
 mod shared_audit;
+mod traps;

@@ -158,6 +158,13 @@ impl ResolvedConnection {
         Ok(self.root.join(text))
     }
 
+    /// The file of a SQLite database, relative to the root, where it lies beneath it.
+    pub(crate) fn file_beneath_root(&self) -> Option<String> {
+        let file = (self.engine == "sqlite").then(|| self.file().ok())??;
+        let plain = file.strip_prefix(&self.root).ok()?.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        plain.then(|| file.strip_prefix(&self.root).ok()?.to_str().map(str::to_owned))?
+    }
+
     /// A path as a record keeps it: relative to the root where it is beneath it.
     pub(super) fn recorded_path(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()

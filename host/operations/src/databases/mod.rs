@@ -15,6 +15,7 @@ mod glob;
 mod mongodb;
 mod mysql;
 mod postgresql;
+mod private;
 mod redis;
 mod sqlite;
 mod url;
@@ -344,14 +345,14 @@ pub enum DatabaseError {
         tried: Vec<String>,
     },
     /// Every client program on this machine is older than the server, and would refuse it.
-    #[error("{client} is older than the server ({server}): install the package postgresql-client-{major} or newer")]
+    #[error("{client} is older than the server ({server}): install {install} or newer")]
     OldClient {
         /// The newest there is.
         client: String,
         /// As the server says it.
         server: String,
-        /// Of the server.
-        major: u32,
+        /// What to install.
+        install: String,
     },
     /// The server cannot be reached or refuses the login.
     #[error("cannot connect to {database}: {message}")]

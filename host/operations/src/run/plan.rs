@@ -1,6 +1,7 @@
 //! The plan of one project: made the same way for a run and for a dry run.
 
-use crate::{config::ProjectConfig, context::Context, error::OperationError, strategies};
+use super::items::overrides;
+use crate::{config::ProjectConfig, context::Context, databases::ResolvedConnection, error::OperationError, strategies};
 use havun_model::{
     BackupPlan, Connection, DatabaseItem, GeneratedItem, GitItem, ItemKind, ItemName, PlanItem, Strategy, StrategyContext, TreeItem,
 };
@@ -57,10 +58,11 @@ pub(super) fn plan(cx: &Context, project: &ProjectConfig, run_id: &str) -> Resul
     cx.observer.step("plan");
     let made = strategy.plan_backup(&context, &project.root);
     cx.check_cancelled()?;
-    let plan = made.map_err(|source| OperationError::Strategy { project: project.name.clone(), source: Box::new(source) })?;
+    let mut plan = made.map_err(|source| OperationError::Strategy { project: project.name.clone(), source: Box::new(source) })?;
     if let Some(why) = broken_rule(&plan) {
         return Err(OperationError::BadPlan { project: project.name.clone(), why });
     }
+    leave_out_databases(&mut plan, project);
     Ok(Planned { strategy, context, plan })
 }
 
@@ -69,6 +71,28 @@ pub(crate) fn connections(cx: &Context, project: &ProjectConfig) -> Vec<Connecti
     let planned = plan(cx, project, "connections");
     let of = |item: PlanItem| if let ItemKind::Database(database) = item.kind { Some(database.connection) } else { None };
     planned.map(|planned| planned.plan.items.into_iter().filter_map(of).collect()).unwrap_or_default()
+}
+
+/// What SQLite keeps beside a database.
+const COMPANIONS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// A database that is dumped is no file of a tree: copied while it is written it is no database, and a restore would find it
+/// in the way of the dump.
+fn leave_out_databases(plan: &mut BackupPlan, project: &ProjectConfig) {
+    let file = |item: &PlanItem| {
+        let ItemKind::Database(database) = &item.kind else { return None };
+        let overrides = overrides(project, &database.connection.name).ok()?;
+        ResolvedConnection::resolve(&database.connection, &overrides, &project.root).ok()?.file_beneath_root()
+    };
+    let files: Vec<String> = plan.items.iter().filter_map(file).map(|path| globset::escape(&path).replace('\\', "?")).collect();
+    let globs = files.iter().flat_map(|path| COMPANIONS.map(|end| format!("{path}{end}")));
+    let globs: Vec<String> = globs.collect();
+    for item in &mut plan.items {
+        if let ItemKind::Tree(tree) = &mut item.kind {
+            let new: Vec<String> = globs.iter().filter(|glob| !tree.exclude.contains(glob)).cloned().collect();
+            tree.exclude.extend(new);
+        }
+    }
 }
 
 /// What of a plan could not be stored under the paths of a manifest.

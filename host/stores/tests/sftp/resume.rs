@@ -109,3 +109,22 @@ fn a_temporary_file_that_is_too_long_is_sent_anew() {
         assert_eq!(store.size(&pack(&bytes)).unwrap(), Some(len as u64));
     }
 }
+
+#[test]
+fn a_link_that_drops_at_99_percent_leaves_no_short_file_under_the_final_name() {
+    let place = Place::start(&[]);
+    let relay = Arc::new(Relay::start(place.sshd.port(), Duration::from_millis(2)));
+    let root = place.root_with(|options| options.port = relay.port());
+    let bytes = pattern(9, SIZE);
+    let cut = Arc::clone(&relay);
+    relay.at_up_bytes(relay.up_bytes() + SIZE as u64 * 99 / 100, move || cut.cut());
+    let put = vault(&root).put(&pack(&bytes), &bytes.as_slice(), &sha(&bytes));
+    assert!(matches!(put, Err(StoreError::Unreachable { .. })), "{put:?}");
+    relay.mend();
+    assert_eq!(vault(&root).size(&pack(&bytes)).unwrap(), None);
+    let before = relay.up_bytes();
+    assert_eq!(vault(&root).put(&pack(&bytes), &bytes.as_slice(), &sha(&bytes)).unwrap(), Published::New);
+    let mut found = vec![0; SIZE];
+    vault(&root).read_range(&pack(&bytes), 0, &mut found).unwrap();
+    assert!(found == bytes && relay.up_bytes() - before < SIZE as u64 - BELIEVED, "what had arrived is not sent again");
+}

@@ -186,6 +186,12 @@ impl Clients {
         Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned())
     }
 
+    /// What a dump is told, but for where to go.
+    pub(super) fn dump_flags(&self) -> Vec<String> {
+        let place = |flag: &String| flag.starts_with("--config=") || flag.starts_with("--db=");
+        dump_arguments("", self.prefers_secondary).into_iter().filter(|flag| !place(flag)).collect()
+    }
+
     /// What the server has in `database`, from the prelude of a dump that goes no further.
     pub(super) fn look(&self, database: &str, cancel: &Cancel) -> Result<Summary, DatabaseError> {
         let mut command = self.command(&self.dumper, &dump_arguments(database, false))?;

@@ -135,7 +135,8 @@ impl Dump for MongoDump<'_> {
 
     fn write(&mut self, _form: DumpForm, out: &mut (dyn Write + Send)) -> Result<(), DatabaseError> {
         let engine = self.engine;
-        let found = engine.clients(&engine.database)?.dump(&engine.database, out, &self.cancel)?;
+        let clients = engine.clients(&engine.database)?;
+        let found = clients.dump(&engine.database, out, &self.cancel)?;
         if found.collections.is_empty() {
             return Err(DatabaseError::NoDatabase { database: engine.describe() });
         }
@@ -149,6 +150,7 @@ impl Dump for MongoDump<'_> {
             connection: Some(engine.connection.recorded()),
             server_version: found.server.clone(),
             client_version: std::mem::take(&mut self.record.client_version),
+            flags: clients.dump_flags(),
             rows: found.rows(),
             objects: found.objects(),
             warnings,

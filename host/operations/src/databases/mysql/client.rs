@@ -121,13 +121,30 @@ impl Clients {
             "mysql" => (["mysql", "mariadb"], ["mysqldump", "mariadb-dump"]),
             _ => (["mariadb", "mysql"], ["mariadb-dump", "mysqldump"]),
         };
-        Ok(Self {
+        let clients = Self {
             shell: Program::find(engine, &shells, cancel)?,
             dumper: Program::find(engine, &dumpers, cancel)?,
             login: login(connection)?,
             tls: connection.tls()?,
             tls_ca: connection.get("tls_ca").map(str::to_owned),
-        })
+        };
+        if connection.get("socket").is_none() {
+            clients.check_tls(connection.name(), cancel)?;
+        }
+        Ok(clients)
+    }
+
+    /// MariaDB's clients take `ssl` for a wish: where the server has no TLS, they go on without a word.
+    fn check_tls(&self, connection: &str, cancel: &Cancel) -> Result<(), DatabaseError> {
+        let wishes = [&self.shell, &self.dumper].iter().any(|program| program.flavour == Flavour::MariaDb);
+        if self.tls != Tls::Required || !wishes {
+            return Ok(());
+        }
+        let database = format!("the server of connection `{connection}`");
+        match self.query("SHOW SESSION STATUS LIKE 'Ssl_version';", &database, cancel)?.as_slice() {
+            [row] if row.get(1).is_some_and(|version| !version.is_empty()) => Ok(()),
+            _ => Err(DatabaseError::Connect { database, message: "TLS is required, and the server does not offer it".to_owned() }),
+        }
     }
 
     /// A command for `program` that logs in; further arguments may follow.
@@ -193,8 +210,15 @@ pub(super) fn without_echo(complaint: &str) -> String {
     }
 }
 
-/// The number in `ERROR 1045 (28000): …` or `mysqldump: Got error: 1045: …`.
+/// The number in `ERROR 1045 (28000): …`, `mysqldump: Got error: 1045: …` or `mysqldump: Couldn't execute …: … (1146)`.
 pub(super) fn error_number(message: &str) -> Option<u32> {
+    number_after_error(message).or_else(|| {
+        let line = message.lines().rev().find(|line| line.contains(": Couldn't execute '"))?;
+        line.trim_end().strip_suffix(')')?.rsplit_once('(')?.1.parse().ok()
+    })
+}
+
+fn number_after_error(message: &str) -> Option<u32> {
     let lower = message.to_ascii_lowercase();
     let rest = lower.split("error").find_map(|rest| {
         let rest = rest.trim_start_matches([':', ' ']);
@@ -330,7 +354,12 @@ mod tests {
                 "mariadb-dump: Error 1412: Table definition has changed, please retry transaction when dumping table `a` at row: 0",
                 Some(1412),
             ),
+            (
+                "Error: Couldn't read status information for table v ()\nmariadb-dump: Couldn't execute 'show create table `v`': Table 'd.v' doesn't exist (1146)",
+                Some(1146),
+            ),
             ("something else", None),
+            ("something else (1146)", None),
         ] {
             assert_eq!(error_number(text), number, "{text}");
         }

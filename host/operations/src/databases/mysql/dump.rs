@@ -48,6 +48,7 @@ pub(super) struct MysqlDump<'a> {
 impl<'a> MysqlDump<'a> {
     pub(super) fn begin(engine: &'a Mysql, database: &str, exclude_rows: &[String], cancel: &Cancel) -> Result<Self, DatabaseError> {
         let (clients, before) = engine.look(database, cancel)?;
+        check_age(&clients, &before)?;
         let without_rows = before.tables.keys().filter(|table| glob::any(exclude_rows, table)).cloned().collect();
         let record = DatabaseRecord::default();
         Ok(Self { engine, database: database.to_owned(), clients, before, without_rows, cancel: cancel.clone(), record })
@@ -76,9 +77,8 @@ impl<'a> MysqlDump<'a> {
         Ok(())
     }
 
-    /// The arguments of each run of the client; tables without rows come first where it cannot leave rows out, as
-    /// views may need them.
-    fn passes(&self) -> Vec<Vec<String>> {
+    /// What every run of the client is told, but for the names of tables.
+    fn flags(&self) -> Vec<String> {
         let dumper = &self.clients.dumper;
         let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
         if dumper.flavour == Flavour::MySql {
@@ -89,6 +89,13 @@ impl<'a> MysqlDump<'a> {
         } else if self.before.has_history && dumper.version >= (10, 11, 0) {
             flags.push("--dump-history".to_owned());
         }
+        flags
+    }
+
+    /// The arguments of each run of the client; tables without rows come first where it cannot leave rows out, as
+    /// views may need them.
+    fn passes(&self) -> Vec<Vec<String>> {
+        let (dumper, flags) = (&self.clients.dumper, self.flags());
         let per_table =
             |option: &str| self.without_rows.iter().map(|table| format!("--{option}={}.{table}", self.database)).collect::<Vec<_>>();
         let whole = ["--".to_owned(), self.database.clone()];
@@ -151,6 +158,7 @@ impl<'a> MysqlDump<'a> {
             connection: Some(self.engine.connection.recorded()),
             server_version: self.before.server.clone(),
             client_version: self.clients.dumper.text.clone(),
+            flags: self.flags(),
             charset: self.before.charset.clone(),
             collation: self.before.collation.clone(),
             rows,
@@ -177,6 +185,24 @@ impl Dump for MysqlDump<'_> {
     }
 }
 
+/// What is compared of two versions: the third number only mends.
+fn series(version: client::Version) -> (u32, u32) {
+    (version.0, version.1)
+}
+
+/// A client of an older major version does not know all that the server can hold, and may leave it out without a word.
+///
+/// # Errors
+/// [`DatabaseError::OldClient`].
+pub(super) fn check_age(clients: &Clients, inventory: &Inventory) -> Result<(), DatabaseError> {
+    let dumper = &clients.dumper;
+    if dumper.flavour != inventory.flavour() || dumper.version.0 >= inventory.version.0 {
+        return Ok(());
+    }
+    let install = format!("the client programs of {} {}", dumper.flavour.title(), inventory.version.0);
+    Err(DatabaseError::OldClient { client: dumper.text.clone(), server: inventory.server.clone(), install })
+}
+
 /// What the operator should know of a dump by these programs of this database.
 pub(super) fn warnings(clients: &Clients, inventory: &Inventory) -> Vec<String> {
     let mut warnings = inventory.warnings();
@@ -184,9 +210,12 @@ pub(super) fn warnings(clients: &Clients, inventory: &Inventory) -> Vec<String> 
     if dumper.flavour != inventory.flavour() {
         let (own, server) = (dumper.flavour.title(), inventory.flavour().title());
         warnings.push(format!("{} is of {own}, the server is {server}: install the server's own client", dumper.name));
-    } else if dumper.version.0 < inventory.version.0 {
-        warnings
-            .push(format!("{} {}.{} is older than the server: install its own version", dumper.name, dumper.version.0, dumper.version.1));
+    } else if series(dumper.version) < series(inventory.version) {
+        let ((major, minor), own) = (series(dumper.version), series(inventory.version));
+        warnings.push(format!(
+            "{} {major}.{minor} is older than the server ({}.{}): what the server has learnt since may be missing from a dump; install its own version",
+            dumper.name, own.0, own.1
+        ));
     }
     if inventory.has_history && (dumper.flavour == Flavour::MySql || dumper.version < (10, 11, 0)) {
         warnings.push("the history of system-versioned tables is not in the dump".to_owned());

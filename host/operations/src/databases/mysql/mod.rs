@@ -71,6 +71,7 @@ impl Engine for Mysql {
 
     fn preflight(&self, cancel: &Cancel) -> Result<Preflight, DatabaseError> {
         let (clients, inventory) = self.look(&self.database, cancel)?;
+        dump::check_age(&clients, &inventory)?;
         Ok(Preflight {
             server_version: inventory.server.clone(),
             client_version: clients.dumper.text.clone(),

@@ -139,7 +139,11 @@ impl Clients {
         let major = self.server_version.0;
         let fitting = all.into_iter().filter(|programs| programs.version.0 >= major);
         let best = fitting.max_by_key(|programs| (std::cmp::Reverse(programs.version.0), programs.version.1));
-        let old = || DatabaseError::OldClient { client: self.dumper.text.clone(), server: self.server.clone(), major };
+        let old = || DatabaseError::OldClient {
+            client: self.dumper.text.clone(),
+            server: self.server.clone(),
+            install: format!("the package postgresql-client-{major}"),
+        };
         self.dumper = best.ok_or_else(old)?;
         Ok(())
     }

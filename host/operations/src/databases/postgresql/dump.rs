@@ -123,6 +123,7 @@ impl<'a> PostgresqlDump<'a> {
             connection: Some(self.engine.connection.recorded()),
             server_version: self.clients.server.clone(),
             client_version: self.clients.dumper.text.clone(),
+            flags: [fixed_options(&self.clients, &self.before.encoding), self.options()].concat(),
             charset: self.before.encoding.clone(),
             collation: self.before.settings.collate.clone(),
             rows,
@@ -159,7 +160,7 @@ pub(super) fn dump(
     take: &mut dyn FnMut(&[u8]) -> Result<(), DatabaseError>,
 ) -> Result<(Seen, Vec<String>), DatabaseError> {
     let mut command = clients.command("pg_dump", database)?;
-    command.arg("--format=plain").arg(format!("--encoding={encoding}")).args(restrict_key(clients)).args(options);
+    command.args(fixed_options(clients, encoding)).args(options);
     // The one setting that changes rows (of `timestamptz`) and that pg_dump leaves to the server, the database or the role.
     command.env("PGTZ", "UTC");
     let mut scan = Scan::new(DATABASE_COMPLETE);
@@ -184,6 +185,12 @@ pub(super) fn dump(
     }
     let seen = scan.finish()?;
     Ok((seen, ended.complaint.lines().map(str::to_owned).collect()))
+}
+
+fn fixed_options(clients: &Clients, encoding: &str) -> Vec<String> {
+    let mut options = vec!["--format=plain".to_owned(), format!("--encoding={encoding}")];
+    options.extend(restrict_key(clients));
+    options
 }
 
 /// The fixed key, where the client knows it.

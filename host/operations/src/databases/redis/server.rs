@@ -2,38 +2,41 @@
 //! life beyond ours.
 
 use super::{super::DatabaseError, wire::Wire};
+use crate::databases::private::{self, PrivateFolder};
 use crate::process::bare_command;
 use havun_model::Cancel;
 use std::{
-    fs::{DirBuilder, File},
+    fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::DirBuilderExt,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
 
 /// How long a server may take to answer at all; while it loads, it answers that it loads.
 const START: Duration = Duration::from_secs(30);
 
+/// How the names of the folders begin.
+const PREFIX: &str = "havun-redis-";
+
 pub(super) struct PrivateServer {
     child: Child,
-    folder: TempDir,
+    folder: PrivateFolder,
 }
 
 impl PrivateServer {
-    /// Makes the folder in which the dump is to be written, as [`Self::DUMP`].
-    pub(super) fn folder(parent: &Path) -> Result<TempDir, DatabaseError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(DatabaseError::io("make", parent))?;
-        tempfile::Builder::new().prefix("havun-redis-").tempdir_in(parent).map_err(DatabaseError::io("make a folder in", parent))
+    /// Makes the folder in which the dump is to be written, as [`Self::DUMP`]. What killed restores left beside it goes.
+    pub(super) fn folder(parent: &Path) -> Result<PrivateFolder, DatabaseError> {
+        let earlier = parent.parent().and_then(|above| fs::read_dir(above).ok()).into_iter().flatten().flatten();
+        earlier.map(|entry| entry.path()).filter(|path| path != parent).for_each(|path| private::sweep(&path, PREFIX));
+        PrivateFolder::make(parent, PREFIX)
     }
 
     /// The name of the dump in the folder.
     pub(super) const DUMP: &'static str = "dump.rdb";
 
     /// Starts a server on the dump in `folder` and waits until it has loaded it.
-    pub(super) fn start(folder: TempDir, cancel: &Cancel) -> Result<(Self, Wire), DatabaseError> {
+    pub(super) fn start(folder: PrivateFolder, cancel: &Cancel) -> Result<(Self, Wire), DatabaseError> {
         let path = folder.path();
         let settings = format!(
             "port 0\nunixsocket s\nunixsocketperm 700\ndir \"{}\"\ndbfilename {}\nsave \"\"\nappendonly no\ndaemonize no\ndatabases 1024\n\

@@ -3,7 +3,17 @@
 use super::super::{DatabaseError, DumpForm, DumpOptions, DumpReport, Engine, ResolvedConnection, RestoreOutcome, RestoreTarget, engine};
 use havun_model::{Cancel, Connection, DatabaseRecord};
 use havun_tests::RedisServer;
-use std::{collections::BTreeMap, fs, io::Write, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use zeroize::Zeroizing;
 
 const RDB: DumpForm = DumpForm { extension: "rdb", restorable: true };
@@ -309,4 +319,68 @@ fn users_of_the_server_are_said_to_be_in_no_dump() {
     place.server.ask(&["ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read"]);
     let (_, report) = dump(&*place.engine(), &place).unwrap();
     assert!(report.record.warnings.iter().any(|line| line.contains("2 users (ACL)")), "{:?}", report.record.warnings);
+}
+
+/// A link to `target` that breaks as soon as EXEC is said: before the server hears of it, or before its answer comes back.
+/// Returns its port.
+fn link_that_breaks_at_exec(target: u16, delivered: bool) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect(("127.0.0.1", target)).unwrap();
+            let said = Arc::new(AtomicBool::new(false));
+            let (mut up, mut down) = ((client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client));
+            let heard = Arc::clone(&said);
+            std::thread::spawn(move || {
+                let mut piece = vec![0; 1 << 16];
+                while let Ok(count @ 1..) = down.0.read(&mut piece) {
+                    if heard.load(Ordering::SeqCst) || down.1.write_all(&piece[..count]).is_err() {
+                        break;
+                    }
+                }
+                let _ = down.1.shutdown(Shutdown::Both);
+            });
+            std::thread::spawn(move || {
+                let mut piece = vec![0; 1 << 16];
+                while let Ok(count @ 1..) = up.0.read(&mut piece) {
+                    let is_exec = piece[..count].windows(8).any(|part| part == b"\r\nEXEC\r\n");
+                    said.fetch_or(is_exec, Ordering::SeqCst);
+                    if is_exec && !delivered || up.1.write_all(&piece[..count]).is_err() {
+                        break;
+                    }
+                }
+                let _ = up.1.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn an_exec_whose_answer_is_lost_empties_nothing_and_says_where_everything_may_be() {
+    for delivered in [false, true] {
+        let place = place(&[]);
+        place.fill();
+        let (bytes, report) = dump(&*place.engine(), &place).unwrap();
+        place.server.ask(&["SET", "text", "newer"]);
+        let port = link_that_breaks_at_exec(place.server.port(), delivered).to_string();
+        let error = restore(&*place.connect(&[("port", &port)]).unwrap(), &bytes, &report.record, &place.target(true)).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains("db0 with db15, db3 with db14") && said.contains("is not known") && said.contains("Nothing was emptied"),
+            "{said}"
+        );
+        // What was there and what was loaded are both whole, each on one side.
+        let (here, there) = if delivered { ("15", "0") } else { ("0", "15") };
+        assert_eq!(place.server.ask(&["-n", here, "GET", "text"]), "newer");
+        assert_ne!(place.server.ask(&["-n", there, "GET", "text"]), "newer");
+        for number in ["0", "15"] {
+            assert_eq!(place.server.ask(&["-n", number, "DBSIZE"]), "15", "db{number}");
+        }
+        // Once somebody has looked, the restore goes through, beside what is left.
+        let outcome = restore(&*place.engine(), &bytes, &report.record, &place.target(true)).unwrap();
+        assert!(outcome.problems.is_empty() && outcome.kept.is_some(), "{outcome:?}");
+        assert_ne!(place.server.ask(&["GET", "text"]), "newer");
+    }
 }

@@ -7,7 +7,7 @@ use rusqlite::{
     Connection,
     backup::{Backup, StepResult},
 };
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 /// Pages between two looks at the cancel flag.
 const PAGES: i32 = 1024;
@@ -23,6 +23,9 @@ pub(super) fn online(source: &Path, copy: &Path, lock_wait: Duration, cancel: &C
             DatabaseError::NotADatabase { path: source.to_owned(), why: error.to_string() }
         }
         error if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ReadOnly) => DatabaseError::HotJournal { path: source.to_owned() },
+        error if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
+            DatabaseError::io("write", copy)(io::ErrorKind::StorageFull.into())
+        }
         error => sqlite_error("read", source)(error),
     };
     // The read transaction holds the state still, so that no writer makes the copy begin again; in WAL mode it

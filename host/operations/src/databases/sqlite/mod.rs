@@ -14,7 +14,7 @@ pub use scratch::SqliteScratch;
 
 use super::{
     DatabaseError, Dump, DumpForm, DumpOptions, DumpReport, DumpSource, Engine, ErasedRows, Preflight, Present, ResolvedConnection,
-    RestoreOutcome, RestoreTarget, RowRule, Subjects, glob,
+    RestoreOutcome, RestoreTarget, RowRule, Subjects, glob, private::PrivateFolder,
 };
 use havun_model::{Cancel, DatabaseRecord, ScratchDatabase};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
@@ -24,7 +24,6 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tempfile::TempDir;
 
 const FORMS: [DumpForm; 2] = [DumpForm { extension: "sql", restorable: false }, DumpForm { extension: "sqlite", restorable: true }];
 
@@ -88,10 +87,7 @@ impl Engine for Sqlite {
     }
 
     fn begin_dump<'a>(&'a self, options: &DumpOptions, cancel: &Cancel) -> Result<Box<dyn Dump + 'a>, DatabaseError> {
-        let folder = tempfile::Builder::new()
-            .prefix("havun-sqlite-")
-            .tempdir_in(&options.scratch_dir)
-            .map_err(DatabaseError::io("make a folder in", &options.scratch_dir))?;
+        let folder = PrivateFolder::make(&options.scratch_dir, "havun-sqlite-")?;
         let path = folder.path().join("copy.sqlite");
         copy::online(&self.path, &path, options.lock_wait, cancel)?;
         let report = {
@@ -159,7 +155,7 @@ struct SqliteDump {
     report: DumpReport,
     cancel: Cancel,
     /// Removed with everything in it when the dump is dropped.
-    _folder: TempDir,
+    _folder: PrivateFolder,
 }
 
 impl Dump for SqliteDump {

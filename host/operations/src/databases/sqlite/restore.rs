@@ -1,7 +1,7 @@
 //! Putting a stored database file in place: written beside its place, checked there, renamed over.
 
 use super::{DAMAGE, DatabaseError, copy, count_rows, erase, is_busy, open_private, sqlite_error, table_names};
-use crate::databases::{DumpSource, FileOwner, RestoreOutcome, RestoreTarget};
+use crate::databases::{DumpSource, FileOwner, RestoreOutcome, RestoreTarget, private};
 use havun_model::{Cancel, DatabaseRecord};
 use rusqlite::{Connection, OpenFlags};
 use std::{
@@ -66,8 +66,7 @@ pub(super) fn content(path: &Path) -> Result<Option<String>, DatabaseError> {
 }
 
 fn write_beside(folder: &Path, dump: DumpSource<'_>) -> Result<NamedTempFile, DatabaseError> {
-    let mut file =
-        tempfile::Builder::new().prefix(".havun-restore-").tempfile_in(folder).map_err(DatabaseError::io("make a file in", folder))?;
+    let mut file = private::file(folder, ".havun-database-")?;
     dump(&mut file).map_err(DatabaseError::Source)?;
     file.flush().and_then(|()| file.as_file().sync_all()).map_err(DatabaseError::io("write", file.path()))?;
     Ok(file)

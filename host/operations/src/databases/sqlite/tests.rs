@@ -9,7 +9,7 @@ use std::{
 };
 
 struct Place {
-    folder: TempDir,
+    folder: tempfile::TempDir,
     path: PathBuf,
 }
 
