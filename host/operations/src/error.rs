@@ -444,7 +444,7 @@ pub enum OperationError {
         until: jiff::Timestamp,
     },
     /// Another run took the lease of the project over while this one could not renew it.
-    #[error("the lease of project `{project}` was taken over meanwhile: {holder} has it")]
+    #[error("the lease of project `{project}` was taken over meanwhile by {holder}")]
     LeaseLost {
         /// The project.
         project: ProjectName,

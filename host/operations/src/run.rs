@@ -44,8 +44,6 @@ pub struct RunOptions {
     pub projects: Vec<String>,
     /// Only those whose schedule asks for it now.
     pub due: bool,
-    /// For the latest moment of the schedule, whoever found out that it is due: it is served once, by one host.
-    pub scheduled: bool,
     /// Make the plan, say what would change, and write nothing.
     pub dry_run: bool,
     /// Also paused projects; and take a lease from whoever holds it.

@@ -143,6 +143,6 @@ fn a_host_that_wakes_up_after_its_lease_was_taken_commits_nothing() {
     let_go(&a);
     signal("-CONT");
     let woken = Called::of(asleep.wait_with_output().unwrap()).ended(11).text();
-    assert!(woken.contains("the lease of project `shop` was taken over meanwhile"), "{woken}");
+    assert!(woken.contains("the lease of project `shop` was taken over meanwhile by"), "{woken}");
     assert_eq!((snapshots(&a), snapshots(&b)), (0, 1));
 }

@@ -127,13 +127,14 @@ impl AuditLog {
         Ok(self.execute(RENEW, args![until, &lease.project, lease.token])? > 0)
     }
 
-    /// Who has a lease now, for people.
+    /// Who has the lease of a project now, for people: nobody, when it has expired or its process has died here.
     ///
     /// # Errors
     /// As [`Self::execute`].
-    pub(crate) fn holder(&self, project: &str) -> Result<String, AuditError> {
+    pub(crate) fn lease_holder(&self, project: &str, now: Timestamp) -> Result<Option<String>, AuditError> {
         let row = self.read_lease(project)?;
-        Ok(if row.held { format!("host `{}` (process {})", row.host, row.pid) } else { "nobody".to_owned() })
+        let is_held = row.held && row.expires_ms > self.clock_ms(now)? && !self.has_died(&row);
+        Ok(is_held.then(|| format!("host `{}` (process {})", row.host, row.pid)))
     }
 
     /// Gives a lease back; with `done`, its moment has been served: that is kept in the spool while the server is away.

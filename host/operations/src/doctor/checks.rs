@@ -220,12 +220,22 @@ fn left_behind(cx: &Context, found: &mut Findings) {
 /// Whether each vault's lease is free, by taking it and giving it back; a backup that begins meanwhile waits for that.
 fn leases(cx: &Context, projects: &[&ProjectConfig], found: &mut Findings) -> Result<(), OperationError> {
     for project in projects {
+        project_lease(cx, project, found);
         for name in project::store_order(cx, project, None)? {
             cx.check_cancelled()?;
             lease(cx, project, &name, found);
         }
     }
     Ok(())
+}
+
+/// Who backs it up now, on this host or on one that shares the audit database. That the latter is away is another topic's.
+fn project_lease(cx: &Context, project: &ProjectConfig, found: &mut Findings) {
+    let holder = cx.audit().ok().and_then(|audit| audit.lease_holder(project.name.as_str(), cx.now()).ok()).flatten();
+    if let Some(holder) = holder {
+        let advice = "its lease ends by itself when that process is gone";
+        found.add(Topic::Leases, format!("project {}", project.name), FindingState::Note, format!("{holder} backs it up now; {advice}"));
+    }
 }
 
 fn lease(cx: &Context, project: &ProjectConfig, name: &StoreName, found: &mut Findings) {

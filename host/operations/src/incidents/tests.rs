@@ -38,6 +38,7 @@ fn each_real_error_leads_to_its_page() {
         (vault(locked()), "locked"),
         (vault(VaultError::WrongKey { place: "/x".to_owned() }), "wrong-key"),
         (vault(VaultError::Damaged { object: "epochs/2026/packs/a".to_owned(), what: "its SHA-256 is another".to_owned() }), "damage"),
+        (OperationError::LeaseLost { project: "shop".parse().unwrap(), holder: "host `web2` (process 7)".to_owned() }, "locked"),
         (OperationError::NoKey { project: "shop".parse().unwrap() }, "wrong-key"),
         (OperationError::Audit(Box::new(io::Error::other("connection refused"))), "audit-database"),
         (

@@ -50,8 +50,7 @@ pub(super) struct HeldLease {
 /// [`OperationError::RunElsewhere`], and what the audit database says.
 pub(super) fn take(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &str) -> Result<Taken, OperationError> {
     let audit = cx.audit()?;
-    let is_scheduled = options.due || options.scheduled;
-    let slot = project.schedule.as_ref().filter(|_| is_scheduled).and_then(|schedule| schedule.latest_before(cx.now(), &cx.zone()));
+    let slot = project.schedule.as_ref().filter(|_| options.due).and_then(|schedule| schedule.latest_before(cx.now(), &cx.zone()));
     let name = project.name.as_str();
     let wanted = Wanted { project: name, run_id, slot, ttl: term(cx), force: options.force };
     match audit.claim(&wanted, cx.now()).map_err(audit_error)? {
@@ -61,7 +60,7 @@ pub(super) fn take(cx: &Context, project: &ProjectConfig, options: &RunOptions, 
             }
             Ok(Taken::Ours(HeldLease::begin(cx, audit, lease, &project.name)))
         }
-        Claim::Held { host, pid, .. } if is_scheduled => Ok(Taken::Elsewhere(format!("host `{host}` backs it up now (process {pid})"))),
+        Claim::Held { host, pid, .. } if options.due => Ok(Taken::Elsewhere(format!("host `{host}` backs it up now (process {pid})"))),
         Claim::Held { host, pid, until } => Err(OperationError::RunElsewhere { project: project.name.clone(), host, pid, until }),
         Claim::Done { host, at } => Ok(Taken::Elsewhere(format!("host `{host}` has backed it up at {at}"))),
     }
@@ -106,7 +105,8 @@ impl HeldLease {
         match self.audit.renew(&self.lease, (self.clock)()) {
             Ok(true) => Ok(()),
             Ok(false) => {
-                let holder = self.audit.holder(self.project.as_str()).map_err(audit_error)?;
+                let holder = self.audit.lease_holder(self.project.as_str(), (self.clock)()).map_err(audit_error)?;
+                let holder = holder.unwrap_or_else(|| "a run that has ended since".to_owned());
                 Err(OperationError::LeaseLost { project: self.project.clone(), holder })
             }
             Err(error) if error.is_gone() => {

@@ -70,12 +70,13 @@ fn a_lease_that_expired_is_taken_over_and_its_old_holder_finds_out(place: &Place
     assert!(rows[0].message.contains("host `a` ended without completing"), "{}", rows[0].message);
 
     assert!(!a.renew(&old, at(2)).unwrap());
-    assert!(a.holder("shop").unwrap().starts_with("host `b` (process "));
+    assert!(a.lease_holder("shop", at(2)).unwrap().unwrap().starts_with("host `b` (process "));
     a.release(&old, true, at(2)).unwrap();
     assert_eq!(holder(a.claim(&wanted("run-2", 0), at(2)).unwrap()), "held by b", "who lost it gives nothing back");
     a.end(row, &end("failed", 2)).unwrap();
     assert_eq!(a.logs(Some("shop"), 10).unwrap()[0].status, "failed");
     b.release(&new, true, at(3)).unwrap();
+    assert_eq!(a.lease_holder("shop", at(3)).unwrap(), None);
     assert_eq!(holder(a.claim(&wanted("run-3", 0), at(3)).unwrap()), "done by b");
 }
 
