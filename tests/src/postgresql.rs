@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::Write,
     net::TcpListener,
-    os::unix::fs::chown,
+    os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -22,6 +22,7 @@ static SHARED: Mutex<Weak<PostgreSql>> = Mutex::new(Weak::new());
 pub struct PostgreSql {
     folder: TempDir,
     port: u16,
+    settings: Vec<String>,
     server: Child,
 }
 
@@ -32,6 +33,31 @@ impl PostgreSql {
     /// When PostgreSQL is not installed or does not start.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_on(|_| Vec::new())
+    }
+
+    /// Starts a server that has TLS with this certificate and key (PEM).
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_with_tls(certificate: &Path, key: &Path) -> Self {
+        Self::start_on(|folder| {
+            let mut settings = vec!["ssl=on".to_owned()];
+            for (setting, file) in [("ssl_cert_file", certificate), ("ssl_key_file", key)] {
+                let own = folder.join(setting);
+                fs::copy(file, &own).expect("the file is copied");
+                fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).expect("it is made private");
+                if let Some((uid, gid)) = account() {
+                    chown(&own, Some(uid), Some(gid)).expect("it is given away");
+                }
+                settings.push(format!("{setting}={}", own.display()));
+            }
+            settings
+        })
+    }
+
+    fn start_on(settings: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let folder = tempfile::Builder::new().prefix("havun-postgresql-").tempdir().expect("a temporary folder");
         let account = account();
         if let Some((uid, gid)) = account {
@@ -39,8 +65,9 @@ impl PostgreSql {
         }
         install(folder.path(), account);
         let port = free_port();
-        let server = serve(folder.path(), port);
-        let mut started = Self { folder, port, server };
+        let settings = settings(folder.path());
+        let server = serve(folder.path(), port, &settings);
+        let mut started = Self { folder, port, settings, server };
         started.wait_until_it_answers();
         started
     }
@@ -52,7 +79,7 @@ impl PostgreSql {
     pub fn restart(&mut self) {
         assert!(Command::new("kill").args(["-INT", &self.server.id().to_string()]).status().expect("kill runs").success());
         self.server.wait().expect("the server ends");
-        self.server = serve(self.folder.path(), self.port);
+        self.server = serve(self.folder.path(), self.port, &self.settings);
         self.wait_until_it_answers();
     }
 
@@ -141,7 +168,7 @@ impl Drop for PostgreSql {
     }
 }
 
-fn serve(folder: &Path, port: u16) -> Child {
+fn serve(folder: &Path, port: u16, settings: &[String]) -> Child {
     let mut command = unprivileged(&program("postgres"), account());
     command.arg("-D").arg(folder.join("data")).current_dir(folder);
     for setting in [
@@ -155,6 +182,7 @@ fn serve(folder: &Path, port: u16) -> Child {
     ] {
         command.args(["-c", &setting]);
     }
+    command.args(settings.iter().flat_map(|setting| ["-c", setting]));
     let log = File::create(folder.join("log")).expect("a log file");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("postgres starts")
 }

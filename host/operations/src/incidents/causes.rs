@@ -58,7 +58,10 @@ const WORDS: &[(&str, &[&str])] = &[
         "damage",
         &[" is damaged: ", "damaged objects", "reads back as other bytes", "did not read back the same", "is in no pack of the vault"],
     ),
-    ("locked", &["vault is locked by", "is locked by", "lease was taken over", "was taken over meanwhile by", "is being backed up by host"]),
+    (
+        "locked",
+        &["vault is locked by", "is locked by", "lease was taken over", "was taken over meanwhile by", "is being backed up by host"],
+    ),
     (
         "database-login",
         &[

@@ -3,7 +3,7 @@
 use super::{PASSWORD, Place, at, end, start};
 use crate::audit::{Access, AuditError, AuditLog, Claim, Wanted, address::Address, args, connection::Connection, migrations};
 use havun_tests::{MariaDb, PostgreSql, Relay};
-use std::{error::Error as _, fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{error::Error as _, fs, os::unix::fs::PermissionsExt, path::Path, process::Command, sync::Arc, time::Duration};
 
 #[test]
 fn the_file_is_private() {
@@ -101,6 +101,63 @@ fn work_goes_on_after_the_server_was_started_again() {
     for (log, row) in logs.iter().zip(rows) {
         log.end(row, &end("ok", 1)).unwrap();
         assert_eq!(log.logs(None, 10).unwrap()[0].status, "ok");
+    }
+}
+
+/// A certificate for 127.0.0.1 by an authority of its own: `ca.pem`, `server.pem`, `server.key`.
+fn certify(folder: &Path) {
+    let openssl = |arguments: &[&str]| {
+        let common = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+        let output = Command::new("openssl").current_dir(folder).args(common).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    openssl(&["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority"]);
+    openssl(&[
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.pem",
+        "-subj",
+        "/CN=server",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    ]);
+}
+
+#[test]
+fn a_server_proves_who_it_is_where_the_url_asks_for_it() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    certify(folder.path());
+    certify(other.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let mariadb = MariaDb::start_with(&[&format!("--ssl-cert={}", file("server.pem")), &format!("--ssl-key={}", file("server.key"))]);
+    mariadb.sql("CREATE DATABASE audit; CREATE USER u@'127.0.0.1' IDENTIFIED BY 'p'; GRANT ALL ON audit.* TO u@'127.0.0.1';");
+    let postgresql = PostgreSql::start_with_tls(&folder.path().join("server.pem"), &folder.path().join("server.key"));
+    postgresql.sql("postgres", "CREATE ROLE u LOGIN PASSWORD 'p'");
+    postgresql.sql("postgres", "CREATE DATABASE audit OWNER u");
+    for (scheme, port, asked, used) in [
+        ("mysql", mariadb.port(), "ssl-mode=VERIFY_IDENTITY&ssl-ca", "SHOW SESSION STATUS LIKE 'Ssl_version'"),
+        (
+            "postgres",
+            postgresql.port(),
+            "sslmode=verify-full&sslrootcert",
+            "SELECT version AS \"Value\" FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+        ),
+    ] {
+        let url = |folder: &Path| format!("{scheme}://u:p@127.0.0.1:{port}/audit?{asked}={}/ca.pem", folder.display());
+        let log = AuditLog::open(&url(folder.path()), "here").unwrap();
+        let version = log.fetch(used, &[]).unwrap()[0].text("Value").unwrap();
+        assert!(version.starts_with("TLSv1."), "{scheme}: {version:?}");
+        let error = AuditLog::open(&url(other.path()), "here").err().unwrap();
+        assert!(matches!(error, AuditError::Database { what: "open", .. }), "{scheme}: {error:?}");
+        let by_name = url(folder.path()).replace("127.0.0.1", "localhost");
+        assert!(AuditLog::open(&by_name, "here").is_err(), "{scheme}: the certificate is for another name");
     }
 }
 
