@@ -122,7 +122,9 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::E
 /// Whether the connection is of no use any more, or the server lets nobody in for now.
 pub(super) fn is_gone(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // A certificate that is refused comes as bad data, and stays refused.
+        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::InvalidData,
+        sqlx::Error::Protocol(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => match error.try_downcast_ref::<MySqlDatabaseError>() {
             // Too many connections, shutting down, killed, idle for too long.
             Some(error) => matches!(error.number(), 1040 | 1053 | 1077 | 1152 | 1158..=1161 | 1927 | 4031),

@@ -13,7 +13,10 @@ use super::{
     values::{Arg, Row},
 };
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::runtime::Runtime;
@@ -33,6 +36,8 @@ pub(super) struct Database {
     runtime: Runtime,
     address: Address,
     sleeper: Sleeper,
+    /// It was waited for in vain: until it answers again nobody else waits.
+    given_up: AtomicBool,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -43,7 +48,7 @@ impl Database {
         if let Address::Sqlite(options) = &address {
             migrations::make_private(options.get_filename())?;
         }
-        let database = Self { runtime, address, sleeper, connection: Mutex::new(None) };
+        let database = Self { runtime, address, sleeper, given_up: AtomicBool::new(false), connection: Mutex::new(None) };
         let mut connection = database.connect(&OPENING)?;
         database.runtime.block_on(migrations::run(&mut connection))?;
         *database.slot() = Some(connection);
@@ -131,18 +136,24 @@ impl Database {
         }
     }
 
-    /// A new connection; a server that is away is asked again a few times.
+    /// A new connection; a server that is away is asked again a few times, once for all.
     fn connect(&self, waits: &[Duration]) -> Result<Connection, AuditError> {
-        let mut waits = waits.iter();
+        let mut waits = waits.iter().take_while(|_| !self.given_up.load(Ordering::Relaxed));
         loop {
             let error = match self.runtime.block_on(Connection::open(&self.address)) {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    self.given_up.store(false, Ordering::Relaxed);
+                    return Ok(connection);
+                }
                 Err(error) => error,
             };
             if !self.went_away(&error) {
                 return Err(failed("open")(error));
             }
-            let Some(wait) = waits.next() else { return Err(self.gone(error)) };
+            let Some(wait) = waits.next() else {
+                self.given_up.store(true, Ordering::Relaxed);
+                return Err(self.gone(error));
+            };
             (self.sleeper)(*wait);
         }
     }
@@ -171,12 +182,6 @@ impl Transaction<'_> {
     pub(crate) fn execute(&mut self, sql: &'static str, args: &[Arg]) -> Result<u64, AuditError> {
         let done = self.database.runtime.block_on(self.connection.execute(sql, args));
         done.map_err(|error| self.database.told("write", error))
-    }
-
-    /// As [`super::AuditLog::fetch`].
-    pub(crate) fn fetch(&mut self, sql: &'static str, args: &[Arg]) -> Result<Vec<Row>, AuditError> {
-        let rows = self.database.runtime.block_on(self.connection.fetch(sql, args));
-        rows.map_err(|error| self.database.told("read", error))
     }
 
     fn plain(&mut self, sql: &'static str) -> Result<(), AuditError> {

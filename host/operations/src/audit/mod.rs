@@ -248,8 +248,7 @@ impl AuditLog {
     }
 
     /// Carries out all of `work` or nothing of it. It may be begun anew, so it must change nothing else; and it must not
-    /// use the log but by what it is given. What it has read may have changed by the time that it writes, unless the
-    /// `WHERE` of the write says otherwise.
+    /// use the log but by what it is given. It only writes: what it expects to find stands in the `WHERE`.
     ///
     /// # Errors
     /// Those of `work`, and of [`Self::execute`].

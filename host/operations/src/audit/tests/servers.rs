@@ -3,7 +3,18 @@
 use super::{PASSWORD, Place, at, end, start};
 use crate::audit::{Access, AuditError, AuditLog, Claim, Wanted, address::Address, args, connection::Connection, migrations};
 use havun_tests::{MariaDb, PostgreSql, Relay};
-use std::{error::Error as _, fs, os::unix::fs::PermissionsExt, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 #[test]
 fn the_file_is_private() {
@@ -176,7 +187,10 @@ fn no_run_is_lost_when_the_server_goes_away_in_the_middle_of_it() {
         let (relay, url) = relayed(&place);
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("audit-spool");
-        let access = Access { spool: Some(&spool), sleeper: Arc::new(|_| {}), ..Access::new(&url, "here") };
+        let waits = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&waits);
+        let sleeper = Arc::new(move |_| drop(counted.fetch_add(1, Ordering::Relaxed)));
+        let access = Access { spool: Some(&spool), sleeper, ..Access::new(&url, "here") };
         let log = AuditLog::open_with(&access).unwrap();
         let wanted = Wanted { project: "shop", run_id: "run-0", slot: Some(at(0)), ttl: Duration::from_secs(60), force: false };
         let Claim::Mine(lease) = log.claim(&wanted, at(0)).unwrap() else { panic!("nobody else is there") };
@@ -187,6 +201,7 @@ fn no_run_is_lost_when_the_server_goes_away_in_the_middle_of_it() {
         log.release(&lease, true, at(1)).unwrap();
         assert!(log.begin_backup(&start("shop", 2)).unwrap_err().is_gone(), "what cannot be recorded does not begin");
         assert_eq!(fs::read_dir(&spool).unwrap().count(), 2);
+        assert_eq!(waits.load(Ordering::Relaxed), 5, "it is waited for once, not by everybody");
         assert_eq!(place.open().logs(None, 10).unwrap()[0].status, "running");
 
         relay.mend();
