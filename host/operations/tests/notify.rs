@@ -462,3 +462,20 @@ fn too_many_messages_make_room_for_new_ones_and_that_is_an_alert() {
     assert!(cx.audit().unwrap().alerts(true, 1).unwrap()[0].message.contains("too many messages wait"));
     assert_eq!(receiver.received().len(), 1, "a server in trouble is asked once, not for each message");
 }
+
+#[test]
+fn messages_that_nobody_wants_block_no_other() {
+    let receiver = HttpReceiver::start();
+    let host = Host::new(&hook_to(&receiver));
+    let cx = host.cx();
+    receiver.answer(413, &[], "");
+    for number in 0..60 {
+        Outbox::new(&cx).put(Message { text: number.to_string(), ..digest(&format!("digest/{number:02}")) }, minute(0)).unwrap();
+    }
+    tick(&cx, minute(0));
+    assert_eq!(tick(&cx, minute(1)).sent, 0);
+    receiver.answer(200, &[], "");
+    raise(&cx.audit().unwrap(), "havunadmin", "run", "m", minute(2));
+    assert_eq!(tick(&cx, minute(2)).sent, 1);
+    assert_eq!(keys(&receiver).last().unwrap(), "[HavunCore] BACKUP FAILED - HavunAdmin");
+}

@@ -12,6 +12,7 @@ use crate::{
 };
 use havun_notify::{Channel, Message, SendError};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 
 /// For this long a delivery belongs to who claimed it: longer than any channel may take.
 const CLAIM: SignedDuration = SignedDuration::from_mins(10);
@@ -54,26 +55,20 @@ impl Lane<'_> {
     fn run(mut self, rows: &[&DeliveryRow]) -> Result<(), OperationError> {
         let rows = self.without_old(rows)?;
         let way = channels::open(self.channel);
-        let (mut sent, mut held, mut stopped): (usize, Vec<&str>, bool) = (0, Vec::new(), false);
-        for row in rows.iter().take(AT_ONCE) {
-            let is_held = !row.alert_id.is_empty() && held.contains(&row.alert_id.as_str());
+        let mut tried = Tried::default();
+        for row in rows {
+            let is_held = !row.alert_id.is_empty() && tried.held.contains(&row.alert_id);
             // Not due: it was refused, or another process has it at this moment.
             if is_held || row.next_try > self.now {
-                held.push(&row.alert_id);
-                continue;
-            }
-            match self.one(row, &way)? {
-                Outcome::Sent => sent += 1,
-                Outcome::Taken => {}
-                Outcome::Refused => held.push(&row.alert_id),
-                Outcome::Passing => {
-                    stopped = true;
-                    break;
-                }
+                tried.held.insert(row.alert_id.clone());
+            } else if tried.count == AT_ONCE || tried.stopped {
+                break;
+            } else {
+                tried.note(row, self.one(row, &way)?);
             }
         }
-        self.report.sent += sent;
-        self.settle(sent > 0 && held.is_empty() && !stopped);
+        self.report.sent += tried.sent;
+        self.settle(tried.sent > 0 && tried.held.is_empty() && !tried.stopped);
         Ok(())
     }
 
@@ -152,6 +147,31 @@ impl Lane<'_> {
     }
 }
 
+/// What one tick has done so far.
+#[derive(Default)]
+struct Tried {
+    count: usize,
+    sent: usize,
+    /// Alerts whose later messages have to wait.
+    held: BTreeSet<String>,
+    stopped: bool,
+}
+
+impl Tried {
+    fn note(&mut self, row: &DeliveryRow, outcome: Outcome) {
+        self.count += 1;
+        match outcome {
+            Outcome::Sent => self.sent += 1,
+            Outcome::Taken => {}
+            Outcome::Refused => {
+                self.held.insert(row.alert_id.clone());
+            }
+            Outcome::Passing => self.stopped = true,
+        }
+    }
+}
+
+/// What became of a delivery.
 enum Outcome {
     Sent,
     /// By another process, or it is none.
