@@ -81,7 +81,7 @@ for engine in "$@"; do
     configure "$engine"
     measure dump run
     measure restore restore --project root --item database --database-as database=shop_copy --target "$FOLDER/hb/target" --yes
-    grep -o '"bytes":[0-9]*' <("$PROGRAM" --config "$FOLDER/hb/c.toml" --json list) | head -1 | sed "s/^/$engine, $size MiB: /" || true
+    "$PROGRAM" --config "$FOLDER/hb/c.toml" --json list | tr -d " \n" | grep -o "\"bytes\":[0-9]*" | head -1 | sed "s/^/$engine, $size MiB: /" || true
     "drop_$engine"
   done
   stop

@@ -70,7 +70,9 @@ fn health_tells_of_an_interrupted_swap_until_the_restore_is_repeated() {
         // An open alert, too, until it is over.
         let alerts = shop.json(&["logs", "--alerts"]).json();
         let open = |alerts: &serde_json::Value| {
-            alerts["alerts"].as_array().unwrap().iter().filter(|alert| alert["kind"] == "health" && alert["resolved_at"].is_null()).count()
+            let is_open =
+                |alert: &&serde_json::Value| alert["resolved_at"].is_null() && alert["message"].to_string().contains("interrupted");
+            alerts["alerts"].as_array().unwrap().iter().filter(is_open).count()
         };
         assert_eq!(open(&alerts), 1, "{alerts}");
         shop.call(&restore).ended(0);
