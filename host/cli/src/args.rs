@@ -91,7 +91,7 @@ pub enum Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use havun_operations::incidents::{PAGES, Place};
+    use havun_operations::incidents::{Language, PAGES, Place};
 
     /// Words as a shell would make them of a line of the pages: double quotes, no variables.
     fn words(line: &str) -> Vec<String> {
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn every_command_of_the_incident_pages_exists() {
         let mut seen = 0;
-        for page in PAGES {
+        for page in PAGES.iter().flat_map(|page| [*page, page.localised(Language::Dutch)]) {
             for place in [Place::default(), Place { project: "shop", store: "hetzner", state_dir: "/srv/state" }] {
                 for line in commands(&page.text(place)) {
                     seen += 1;
@@ -126,7 +126,7 @@ mod tests {
                 }
             }
         }
-        assert!(seen > 100, "only {seen} commands were found");
+        assert!(seen > 200, "only {seen} commands were found");
     }
 
     #[test]

@@ -106,8 +106,12 @@ fn shown(procedure: &Procedure, whole: bool) -> Vec<String> {
     if whole {
         return lines.collect();
     }
-    let now: Vec<String> =
-        lines.skip_while(|line| line != "## What to do now").take_while(|line| line != "## How to know it is over").collect();
+    // The third of the four sections that each page has, in either language.
+    let sections = lines.scan(0, |section, line| {
+        *section += usize::from(line.starts_with("## "));
+        Some((*section, line))
+    });
+    let now: Vec<String> = sections.filter(|(section, _)| *section == 3).map(|(_, line)| line).collect();
     let more = format!("(`havun-backup doctor --kind {}` shows all of this page.)", procedure.page);
     std::iter::once(format!("# {}", procedure.title)).chain([String::new()]).chain(now).chain([more]).collect()
 }

@@ -111,7 +111,7 @@ pub struct Procedure {
     pub page: &'static str,
     /// Its heading.
     pub title: &'static str,
-    /// The whole page, as Markdown.
+    /// The whole page, as Markdown, in the language of `[notify]`.
     pub text: String,
 }
 
@@ -195,6 +195,7 @@ fn procedures(cx: &Context, options: &DoctorOptions, alerts: &[OpenAlert], asked
         let only = first.filter(|first| of_it.all(|other| other == *first));
         let named = if let [one] = options.projects.as_slice() { one.as_str() } else { "" };
         let (project, store) = only.map_or((named, ""), |(project, store)| (project.as_str(), store.as_str()));
+        let page = page.localised(cx.config.notify.language);
         let text = page.text(Place { project, store, state_dir: &state_dir });
         Procedure { page: page.slug, title: page.title(), text }
     };

@@ -1,13 +1,14 @@
 //! What to do when something is wrong: one page for each kind of alert and for each cause that asks for something else.
 //!
 //! The pages are those of `docs/incidents`, and a part of the program: at 03:00 there may be no network to read them by.
-//! Which page belongs to an alert is found by its kind, its exit status and its message ([`page_for`]).
+//! Each is there in English and in Dutch, with the same commands. Which page belongs to an alert is found by its kind, its exit status and its message ([`page_for`]).
 
 mod causes;
 
 pub(crate) use causes::is_kind;
 pub use causes::page_for;
 
+pub use havun_notify::Language;
 use havun_notify::document::Step;
 
 /// What can be looked at. Each page names the checks that belong to it.
@@ -48,11 +49,12 @@ pub struct Page {
     /// What belongs to it.
     pub topics: &'static [Topic],
     text: &'static str,
+    dutch: &'static str,
 }
 
 macro_rules! page {
     ($slug:literal: $($topic:ident)+) => {
-        Page { slug: $slug, topics: &[$(Topic::$topic),+], text: include_str!(concat!("../../../../docs/incidents/", $slug, ".md")) }
+        Page { slug: $slug, topics: &[$(Topic::$topic),+], text: include_str!(concat!("../../../../docs/incidents/", $slug, ".md")), dutch: include_str!(concat!("../../../../docs/incidents/nl/", $slug, ".md")) }
     };
 }
 
@@ -102,6 +104,12 @@ pub fn page(slug: &str) -> Option<&'static Page> {
 }
 
 impl Page {
+    /// The same in a language; without it, it is English.
+    #[must_use]
+    pub fn localised(self, language: Language) -> Self {
+        Self { text: language.pick(self.text, self.dutch), ..self }
+    }
+
     /// Its heading.
     pub fn title(&self) -> &'static str {
         self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
@@ -126,31 +134,31 @@ impl Page {
         text
     }
 
-    /// The first paragraph of "What it means".
+    /// What it means.
     pub fn meaning(&self, place: Place<'_>) -> String {
-        section(&self.text(place), "What it means")
+        section(&self.text(place), 1)
     }
 
     /// What is safe meanwhile.
     pub fn safe(&self, place: Place<'_>) -> String {
-        section(&self.text(place), "What is safe")
+        section(&self.text(place), 2)
     }
 
     /// What to do now, step by step.
     pub fn steps(&self, place: Place<'_>) -> Vec<Step> {
-        steps(&section(&self.text(place), "What to do now"))
+        steps(&section(&self.text(place), 3))
     }
 
     /// How to know that it is over.
     pub fn over(&self, place: Place<'_>) -> String {
-        section(&self.text(place), "How to know it is over")
+        section(&self.text(place), 4)
     }
 }
 
-/// What stands beneath a heading of the second level.
-fn section(text: &str, heading: &str) -> String {
-    let after = text.split("\n## ").find_map(|part| part.strip_prefix(heading)).unwrap_or_default();
-    after.trim().to_owned()
+/// What stands beneath the heading of the second level in this place, from 1: each page has the same four.
+fn section(text: &str, place: usize) -> String {
+    let part = text.split("\n## ").nth(place).unwrap_or_default();
+    part.split_once('\n').map_or("", |(_, rest)| rest).trim().to_owned()
 }
 
 /// A numbered list with fenced commands, as steps; lines of one paragraph are joined.

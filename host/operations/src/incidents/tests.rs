@@ -1,6 +1,7 @@
 use super::*;
 use crate::{databases::DatabaseError, error::OperationError, report::Failure};
 use havun_model::{Blame, StrategyError};
+use havun_notify::Language::{Dutch, English};
 use havun_vault::{VaultError, store::StoreError};
 use std::{collections::BTreeSet, fs, io, path::Path};
 
@@ -117,20 +118,37 @@ fn every_kind_of_alert_that_the_program_raises_has_its_page() {
     }
 }
 
+fn pages_in(folder: &Path) -> BTreeSet<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".md")).collect()
+}
+
 #[test]
-fn every_page_in_docs_is_in_the_program_and_says_the_four_things() {
+fn every_page_in_docs_is_in_the_program_and_says_the_four_things_in_both_languages() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/incidents");
-    let files: BTreeSet<String> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    assert_eq!(files, PAGES.iter().map(|page| format!("{}.md", page.slug)).collect());
+    let known: BTreeSet<String> = PAGES.iter().map(|page| format!("{}.md", page.slug)).collect();
+    assert_eq!((pages_in(&folder), pages_in(&folder.join("nl"))), (known.clone(), known));
     let place = Place { project: "shop", store: "hetzner", state_dir: "/srv/state" };
-    for page in PAGES {
-        assert!(!page.title().is_empty() && !page.title().starts_with('#'), "{}", page.slug);
-        assert!(page.meaning(place).len() > 80 && page.safe(place).len() > 20 && page.over(place).len() > 20, "{}", page.slug);
+    for page in PAGES.iter().flat_map(|page| [page.localised(English), page.localised(Dutch)]) {
+        let slug = page.slug;
+        assert!(!page.title().is_empty() && !page.title().starts_with('#'), "{slug}");
+        assert!(page.meaning(place).len() > 80 && page.safe(place).len() > 20, "{slug}");
+        assert!(page.over(place).len() > 20 && !page.over(place).contains("## "), "{slug}");
         let steps = page.steps(place);
-        assert!(steps.len() >= 2, "{}", page.slug);
-        assert!(steps.iter().any(|step| step.commands.contains("havun-backup ")), "{}", page.slug);
-        assert!(steps.iter().all(|step| !step.text.contains("```") && !step.text.contains("**")), "{}", page.slug);
-        assert!(!page.text(place).contains("--project NAME"), "{}", page.slug);
+        assert!(steps.len() >= 2, "{slug}");
+        assert!(steps.iter().any(|step| step.commands.contains("havun-backup ")), "{slug}");
+        assert!(steps.iter().all(|step| !step.text.contains("```") && !step.text.contains("**")), "{slug}");
+        assert!(!page.text(place).contains("--project NAME"), "{slug}");
+    }
+}
+
+#[test]
+fn both_languages_have_the_same_steps_with_the_same_commands() {
+    for page in PAGES {
+        let commands =
+            |language| page.localised(language).steps(Place::default()).into_iter().map(|step| step.commands).collect::<Vec<_>>();
+        assert_eq!(commands(English), commands(Dutch), "{}", page.slug);
+        assert_ne!(page.localised(English).title(), page.localised(Dutch).title(), "{}", page.slug);
     }
 }
 
@@ -139,7 +157,8 @@ fn a_page_speaks_of_this_project_and_machine() {
     let place = Place { project: "shop", store: "hetzner", state_dir: "/srv/state" };
     let drill = page("drill").unwrap();
     assert!(drill.text(place).contains("ls -t /srv/state/certificates/shop"));
-    assert!(drill.steps(place).iter().any(|step| step.commands == "havun-backup run --project shop\nhavun-backup test --project shop"));
+    let commands = "havun-backup run --project shop\nhavun-backup test --project shop";
+    assert!(drill.localised(Dutch).steps(place).iter().any(|step| step.commands == commands));
     assert!(page("deleted").unwrap().text(place).contains("--store hetzner --reason"));
     assert!(page("run").unwrap().text(Place::default()).contains("havun-backup logs --project NAME --limit 5"));
 }
