@@ -22,5 +22,6 @@ mod package;
 mod quiesce;
 mod recovery;
 mod repair;
+mod reports;
 mod shared_audit;
 mod traps;

@@ -4,12 +4,13 @@ use crate::{
     app::App,
     commands::status::{self, StatusArgs},
     error::CliError,
+    ui::format,
 };
 use clap::{ArgGroup, Args, ValueEnum};
 use havun_operations::{
     context::Context,
-    error::OperationError,
-    reporting::{Report, Span, csv, document, gather, period},
+    error::{OperationError, exit},
+    reporting::{Report, Span, csv, document, gather, period, send},
 };
 use jiff::civil::Date;
 use std::{
@@ -44,6 +45,9 @@ pub struct ReportArgs {
     /// A day in the period
     #[arg(long, value_name = "YYYY-MM-DD", requires = "period", conflicts_with = "audit")]
     pub date: Option<String>,
+    /// Send it by every channel of [notify] that takes reports, too
+    #[arg(long, requires = "period")]
+    pub send: bool,
     /// What is printed or written
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", requires = "period")]
     pub format: ReportFormat,
@@ -83,7 +87,23 @@ pub fn execute(app: &App, args: &ReportArgs) -> Result<u8, CliError> {
         None => {}
     }
     app.ui.document(&report)?;
+    if args.send {
+        return sent(app, &cx, &report);
+    }
     Ok(report.exit_status())
+}
+
+/// What could not be delivered waits in the queue, but whoever asked has to know.
+fn sent(app: &App, cx: &Context, report: &Report) -> Result<u8, CliError> {
+    let done = send(cx, report)?;
+    app.screen.clear();
+    for failed in &done.failed {
+        app.ui.trouble(format!("not sent yet: {failed}"));
+    }
+    if done.failed.is_empty() {
+        app.ui.line(format!("Sent ({}).", format::counted(done.sent as u64, "delivery", "deliveries")));
+    }
+    Ok(if done.failed.is_empty() { exit::OK } else { exit::FAILED })
 }
 
 /// Which period; `None` where none is asked for.

@@ -333,14 +333,20 @@ fn repair(slug: &str, what: &str, project: &str, store: &str) -> Option<Repair> 
     }
 }
 
-/// Messages that could not be delivered.
+/// Whether each channel would work, and messages that could not be delivered. Sends nothing.
 fn notify(cx: &Context, found: &mut Findings) {
-    let open = cx.audit().ok().and_then(|audit| audit.alerts(true, 1000).ok()).unwrap_or_default();
-    let before = found.all.len();
-    for alert in open.into_iter().filter(|alert| alert.kind == "notify") {
-        found.problem(Topic::Notify, "messages", alert.message, alert.hint, None);
+    if cx.config.notify.channels.is_empty() {
+        found.add(Topic::Notify, "messages", FindingState::Note, "[notify] has no channel: nobody is told when something goes wrong");
     }
-    if found.all.len() == before {
-        found.add(Topic::Notify, "messages", FindingState::Ok, "none that could not be delivered");
+    for probe in crate::notify::probe_channels(cx) {
+        let subject = format!("channel {}", probe.channel);
+        match probe.failure {
+            None => found.add(Topic::Notify, subject, FindingState::Ok, probe.found),
+            Some(failure) => found.problem(Topic::Notify, subject, failure.one_line(), failure.hint.unwrap_or_default(), None),
+        }
+    }
+    let open = cx.audit().ok().and_then(|audit| audit.alerts(true, 1000).ok()).unwrap_or_default();
+    for alert in open.into_iter().filter(|alert| alert.kind == crate::notify::NOTIFY) {
+        found.problem(Topic::Notify, "messages", alert.message, alert.hint, None);
     }
 }

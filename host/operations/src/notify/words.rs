@@ -255,7 +255,7 @@ fn page(alert: &AlertRow) -> &'static Page {
 fn steps(cx: &Context, alert: &AlertRow) -> Vec<Value> {
     let state_dir = cx.config.host.state_dir.to_string_lossy();
     let store = if alert.kind == super::NOTIFY { "" } else { &alert.store };
-    let steps = page(alert).steps(Place { project: &alert.project, store, state_dir: &state_dir });
+    let steps = page(alert).localised(cx.config.notify.language).steps(Place { project: &alert.project, store, state_dir: &state_dir });
     steps.iter().map(|step| json!({ "text": step.text, "commands": step.commands.lines().collect::<Vec<_>>() })).collect()
 }
 

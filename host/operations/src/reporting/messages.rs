@@ -1,7 +1,11 @@
 //! What is sent of a report.
 
 use super::{Period, Report, Span, document, gather};
-use crate::{context::Context, error::OperationError};
+use crate::{
+    context::Context,
+    error::OperationError,
+    notify::{Outbox, TickReport},
+};
 use havun_notify::{
     Event, Field, Message, Severity,
     document::{Block, Document},
@@ -36,16 +40,42 @@ pub fn message(cx: &Context, report: &Report) -> Message {
 /// The message of a day: the one mail that an operator reads each morning.
 ///
 /// # Errors
-/// As [`gather`]; [`OperationError::BadDate`] for a day that has not begun.
+/// As [`gather`]; [`OperationError::NotYet`] for a day that has not begun.
 pub fn digest(cx: &Context, day: Date) -> Result<Message, OperationError> {
     let period = period(cx, Span::Daily, Some(day))?;
     Ok(message(cx, &gather(cx, &period, &[])?))
 }
 
+/// Puts the message of today into the queue of each channel that wants it, unless it is there: once a day, however often it is
+/// called. Whether it is new.
+///
+/// # Errors
+/// As [`digest`].
+pub fn queue_digest(cx: &Context) -> Result<bool, OperationError> {
+    let today = cx.now().to_zoned_datetime(cx.zone()).date();
+    Outbox::new(cx).put(digest(cx, today)?, cx.now())
+}
+
+/// Sends a report by every channel that wants reports. Asked for by a person, so it goes out again though it went out before.
+///
+/// # Errors
+/// [`OperationError::UnknownChannel`] where there is none; [`OperationError::Audit`]. What could not be delivered yet waits, and is in the
+/// result.
+pub fn send(cx: &Context, report: &Report) -> Result<TickReport, OperationError> {
+    if cx.config.notify.channels.is_empty() {
+        return Err(OperationError::UnknownChannel { name: "*".to_owned(), nearest: Vec::new() });
+    }
+    let mut message = message(cx, report);
+    message.key = format!("{}/{}", message.key, cx.now());
+    let outbox = Outbox::new(cx);
+    outbox.put(message, cx.now())?;
+    outbox.tick(cx.now())
+}
+
 /// The period of this kind that holds `day`, or the latest where no day is named.
 ///
 /// # Errors
-/// [`OperationError::BadDate`] for a day that has not begun.
+/// [`OperationError::NotYet`] for a day that has not begun.
 pub fn period(cx: &Context, span: Span, day: Option<Date>) -> Result<Period, OperationError> {
     let now = cx.now().to_zoned_datetime(cx.zone());
     let found = day.map_or_else(|| Period::latest(span, &now), |day| Period::of(span, day, &now));
