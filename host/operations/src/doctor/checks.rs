@@ -5,8 +5,8 @@ use crate::{
     config::{ProjectConfig, Secret, StoreKind},
     context::Context,
     drill,
-    error::{OperationError, exit, one_line},
-    health::{HealthOptions, health},
+    error::{OperationError, one_line},
+    health::{self, FindingKind, HealthOptions, health},
     incidents::{Topic, page_for},
     init::{self, InitStep, Parts, StepState},
     project, run,
@@ -286,49 +286,62 @@ fn of_health(cx: &Context, projects: &[&ProjectConfig], topics: &[Topic], found:
             return Ok(());
         }
     };
+    for finding in report.host.problems {
+        of_finding("this host", "", finding, topics, found);
+    }
     for project in report.projects {
         let name = project.project.to_string();
-        let mut fine = true;
+        let is_fine = project.problems.iter().all(|finding| topic_of(finding.kind) != Topic::Runs);
         for finding in project.problems {
-            let slug = page_for("health", i64::from(exit::UNHEALTHY), &finding.what).slug;
-            // A restore that was cut off is mended by itself again.
-            let topic = if finding.hint.starts_with("repeat the restore") { Topic::LeftBehind } else { topic_of(slug) };
-            fine &= topic != Topic::Runs;
-            let objects: String = finding.objects.iter().map(|object| format!("; {object}")).collect();
-            let detail = format!("{}{objects}", finding.what);
-            if found.says(&detail) || !topics.contains(&topic) {
-                continue;
-            }
-            let place = finding.store.as_ref().map_or_else(|| name.clone(), |store| format!("{name} in {store}"));
-            let repair = finding.store.as_ref().and_then(|store| repair(slug, &finding.what, &name, store.as_str()));
-            found.problem(topic, place, detail, finding.hint, repair);
+            of_finding(&name, &name, finding, topics, found);
         }
-        if fine && topics.contains(&Topic::Runs) {
+        if is_fine && topics.contains(&Topic::Runs) {
             found.add(Topic::Runs, format!("project {name}"), FindingState::Ok, "runs and drills are as they should be");
         }
     }
     Ok(())
 }
 
-fn topic_of(slug: &str) -> Topic {
-    match slug {
-        "archive-away" | "deleted" => Topic::Replicas,
-        "damage" => Topic::Damage,
-        "disk-full" => Topic::Space,
-        "left-behind" => Topic::LeftBehind,
-        "host-key" => Topic::Stores,
-        "clock" => Topic::Clock,
-        "wrong-key" | "key-permissions" => Topic::Keys,
+fn of_finding(subject: &str, project: &str, finding: health::Finding, topics: &[Topic], found: &mut Findings) {
+    let topic = topic_of(finding.kind);
+    let objects: String = finding.objects.iter().map(|object| format!("; {object}")).collect();
+    let detail = format!("{}{objects}", finding.what);
+    // That the audit database is away was found before.
+    let is_known = found.says(&detail) || topic == Topic::Audit;
+    if is_known || !topics.contains(&topic) {
+        return;
+    }
+    let store = finding.store.as_ref().map(StoreName::as_str);
+    let place = store.map_or_else(|| subject.to_owned(), |store| format!("{subject} in {store}"));
+    found.problem(topic, place, detail, finding.hint, repair(finding.kind, project, store.unwrap_or_default()));
+}
+
+fn topic_of(kind: FindingKind) -> Topic {
+    use FindingKind as Kind;
+    match kind {
+        Kind::Replication | Kind::Lag | Kind::Missing | Kind::Changed => Topic::Replicas,
+        Kind::Scrub | Kind::Damage => Topic::Damage,
+        Kind::Store => Topic::Stores,
+        Kind::Space => Topic::Space,
+        Kind::LeftBehind | Kind::Restore => Topic::LeftBehind,
+        Kind::Key => Topic::Keys,
+        Kind::Clock => Topic::Clock,
+        Kind::Notify => Topic::Notify,
+        Kind::Audit => Topic::Audit,
         _ => Topic::Runs,
     }
 }
 
-fn repair(slug: &str, what: &str, project: &str, store: &str) -> Option<Repair> {
+/// What this program can do about a finding about a store of a project.
+fn repair(kind: FindingKind, project: &str, store: &str) -> Option<Repair> {
+    use FindingKind as Kind;
+    let is_placed = !project.is_empty() && !store.is_empty();
     let (project, store) = (project.to_owned(), store.to_owned());
-    match slug {
-        "deleted" if what.contains("were deleted") => Some(Repair::Push { project, store, full: true }),
-        "deleted" | "damage" => Some(Repair::Mend { project, store }),
-        "archive-away" => Some(Repair::Push { project, store, full: false }),
+    match kind {
+        Kind::LeftBehind => Some(Repair::UndoLeftBehind),
+        Kind::Missing if is_placed => Some(Repair::Push { project, store, full: true }),
+        Kind::Changed | Kind::Scrub | Kind::Damage if is_placed => Some(Repair::Mend { project, store }),
+        Kind::Replication | Kind::Lag if is_placed => Some(Repair::Push { project, store, full: false }),
         _ => None,
     }
 }
