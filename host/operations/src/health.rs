@@ -28,14 +28,14 @@ use crate::{
     report::SCHEMA_VERSION,
     run, storage,
 };
-use havun_model::{Outcome, ProjectName, SnapshotId, StoreName};
+use havun_model::{ProjectName, SnapshotId, StoreName};
 use havun_vault::{
     Lag, ReplicaAudit, Vault, audit_replica, replica_lag, scrub_status,
     store::{Listed, Store},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 /// A scheduled run may be so late.
 const GRACE: SignedDuration = SignedDuration::from_hours(1);
@@ -46,7 +46,7 @@ const LEAST_FREE: u64 = 256 << 20;
 /// A project may be paused for so long before that is a problem.
 const PAUSED_DAYS: i64 = 30;
 /// So many runs of a project are looked at.
-const RUNS: u32 = 60;
+const RUNS: u32 = 40;
 /// So many slots of a schedule are compared with them.
 const SLOTS: usize = 30;
 /// How many objects a finding names.
@@ -316,7 +316,8 @@ struct Check<'a> {
 /// What the primary store says.
 struct Primary {
     vault: Vault,
-    outcomes: HashMap<SnapshotId, Outcome>,
+    /// Its snapshots that are not whole.
+    partial: HashSet<SnapshotId>,
 }
 
 impl Check<'_> {
@@ -526,17 +527,17 @@ impl Check<'_> {
         let objects = vault.snapshot_names().map_err(|e| project::vault_error(&project.name, name, e))?;
         let known = if is_primary { Some(known::look(cx, project, name, &vault, &objects)?) } else { None };
         let accepted = self.losses(name, &vault, &*store.store)?;
-        self.scrubs(name, &vault, storage::ids(&objects).map(|(_, taken_at)| taken_at).min(), &accepted);
+        self.scrubs(name, &vault, objects.first().and_then(|first| havun_vault::layout::taken_at(first.name.as_str())), &accepted);
         if let Some(known) = known {
             self.damaged(name, known.damaged);
-            *primary = Some(Primary { vault, outcomes: known.outcomes });
+            *primary = Some(Primary { vault, partial: known.partial });
         } else {
             let audit = audit_replica(&cx.catalogue(&project.name, name), &vault.info().vault_id, &*store.store);
             let audit = audit.map_err(|e| project::vault_error(&project.name, name, e))?;
             self.audit(name, &audit);
             found.audit = Some(bounded(audit));
         }
-        let (good, newest) = newest_good(&objects, primary.as_ref().map(|primary| &primary.outcomes));
+        let (good, newest) = newest_good(&objects, primary.as_ref().map(|primary| &primary.partial));
         self.latest = self.latest.max(newest);
         found.newest_good = good;
         self.age(name, good, newest);
@@ -734,17 +735,13 @@ fn bounded(mut audit: ReplicaAudit) -> ReplicaAudit {
     audit
 }
 
-/// The newest snapshot that is whole, and the newest of all. One whose outcome is not known counts as whole: only what the
-/// primary has let go, or what is old, is unknown.
-fn newest_good(objects: &[Listed], known: Option<&HashMap<SnapshotId, Outcome>>) -> (Option<Timestamp>, Option<Timestamp>) {
-    let (mut good, mut newest) = (None, None);
-    for (id, taken_at) in storage::ids(objects) {
-        newest = newest.max(Some(taken_at));
-        if known.and_then(|known| known.get(&id)).is_none_or(|outcome| *outcome == Outcome::Ok) {
-            good = good.max(Some(taken_at));
-        }
-    }
-    (good, newest)
+/// The newest snapshot that is whole, and the newest of all. `objects` come oldest first.
+fn newest_good(objects: &[Listed], partial: Option<&HashSet<SnapshotId>>) -> (Option<Timestamp>, Option<Timestamp>) {
+    let newest = objects.last().map(std::slice::from_ref).unwrap_or_default();
+    let newest = storage::ids(newest).map(|(_, taken_at)| taken_at).next();
+    let is_good = |(id, _): &(SnapshotId, Timestamp)| !partial.is_some_and(|partial| partial.contains(id));
+    let good = objects.iter().rev().find_map(|object| storage::ids(std::slice::from_ref(object)).find(is_good));
+    (good.map(|(_, taken_at)| taken_at), newest)
 }
 
 fn last_run(row: &LogRow) -> LastRun {

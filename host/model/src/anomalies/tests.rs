@@ -37,7 +37,6 @@ fn less_than_one_night_in_a_hundred_is_flagged_in_three_quiet_years() {
         assert!(share < 0.01, "seed {seed}: {} of {} nights, {found:?}", found.len(), history.len());
     }
     let share = flagged as f64 / nights as f64;
-    eprintln!("quiet: {flagged} of {nights} nights flagged, {share:.5}; {rules:?}");
     assert!(share < 0.005, "{flagged} of {nights}: {rules:?}");
 }
 
@@ -60,7 +59,6 @@ fn ninety_five_of_a_hundred_attacks_are_flagged_in_the_first_run() {
             }
         }
         let caught = 1.0 - missed.len() as f64 / f64::from(tried);
-        eprintln!("{attack:?}: {:.4} of {tried} caught", caught);
         assert!(caught >= 0.95, "{attack:?}: {caught} of {tried}; missed {missed:?}");
     }
 }

@@ -11,12 +11,7 @@ use crate::{
 };
 use havun_model::{Outcome, SnapshotId, StoreName};
 use havun_vault::{Vault, VaultError, layout, store::Listed};
-use std::{
-    collections::{BTreeMap, HashMap},
-    fs,
-    io::Write as _,
-    path::PathBuf,
-};
+use std::{collections::HashSet, fs, io::Write as _, path::PathBuf};
 
 /// So many snapshots that are not known yet are read by one call, the newest first.
 const READ: usize = 40;
@@ -24,15 +19,23 @@ const READ: usize = 40;
 /// What is known of the snapshots of a store.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// How each ended, where it was read.
-    pub outcomes: HashMap<SnapshotId, Outcome>,
+    /// Those that are not whole.
+    pub partial: HashSet<SnapshotId>,
     /// Those that do not open, with what is wrong.
     pub damaged: Vec<(String, String)>,
     /// Those that were there and are not any more, though nothing of this program deleted them.
     pub vanished: Vec<(String, u64)>,
 }
 
-/// Compares what lies there with what did.
+/// One snapshot as it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Line<'a> {
+    name: &'a str,
+    size: u64,
+    outcome: Outcome,
+}
+
+/// Compares what lies there, sorted by name, with what did.
 ///
 /// # Errors
 /// The store's.
@@ -44,51 +47,64 @@ pub(super) fn look(
     objects: &[Listed],
 ) -> Result<Known, OperationError> {
     let file = file(cx, project, store);
-    let before = read(&file, &vault.info().vault_id);
-    let mut lines = BTreeMap::new();
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let before = lines(&text, &vault.info().vault_id);
     let mut known = Known::default();
-    let mut unread = READ;
-    for (place, object) in objects.iter().rev().enumerate() {
-        let name = object.name.as_str();
-        let remembered = before.get(name).filter(|(size, _)| *size == object.size).map(|(_, outcome)| *outcome);
-        let outcome = match remembered {
-            // The newest is what a restore takes: it is read each time.
-            Some(outcome) if place > 0 => outcome,
-            _ if unread == 0 => continue,
-            _ => {
-                unread -= 1;
-                match vault.read_snapshot(object) {
-                    Ok(stored) => stored.snapshot.outcome,
-                    Err(VaultError::Damaged { object, what }) => {
-                        known.damaged.push((object, what));
-                        continue;
-                    }
-                    Err(error) => return Err(vault_error(&project.name, store, error)),
-                }
-            }
-        };
-        if let Some(id) = layout::parse(name).and_then(|(_, _, hash)| hash.parse().ok()) {
-            known.outcomes.insert(id, outcome);
-        }
-        lines.insert(name.to_owned(), (object.size, outcome));
-    }
-    let there: std::collections::HashSet<&str> = objects.iter().map(|object| object.name.as_str()).collect();
-    for (name, (size, _)) in before.iter().filter(|(name, _)| !there.contains(name.as_str())) {
-        let taken = layout::taken_at(name);
+    let (mut found, gone) = compare(&before, objects);
+    for line in gone {
         // What retention would have let go by now is nobody's loss.
-        if taken.is_some_and(|taken| project.retention.hot.keep_until(taken, &cx.zone()) >= cx.now()) {
-            known.vanished.push((name.clone(), *size));
+        if layout::taken_at(line.name).is_some_and(|taken| project.retention.hot.keep_until(taken, &cx.zone()) >= cx.now()) {
+            known.vanished.push((line.name.to_owned(), line.size));
         }
     }
-    if lines != before {
-        note(cx, project, store, vault, &known.vanished)?;
+    // The newest is what a restore takes: it is read each time.
+    let unread: Vec<usize> =
+        (0..objects.len()).rev().filter(|at| *at + 1 == objects.len() || found.get(*at).is_some_and(Option::is_none)).collect();
+    for at in unread.into_iter().take(READ) {
+        let (Some(object), Some(slot)) = (objects.get(at), found.get_mut(at)) else { continue };
+        *slot = match vault.read_snapshot(object) {
+            Ok(stored) => Some(stored.snapshot.outcome),
+            Err(VaultError::Damaged { object, what }) => {
+                known.damaged.push((object, what));
+                None
+            }
+            Err(error) => return Err(vault_error(&project.name, store, error)),
+        };
     }
-    if lines != before
-        && let Err(error) = write(cx, &file, &vault.info().vault_id, &lines)
-    {
-        tracing::warn!(%error, "what health knows of the snapshots could not be kept; the next call reads them again");
+    let after: Vec<Line<'_>> = objects.iter().zip(found).filter_map(|(object, outcome)| Some(Line::of(object, outcome?))).collect();
+    known.partial = after.iter().filter(|line| line.outcome != Outcome::Ok).filter_map(|line| id_of(line.name)).collect();
+    if after != before {
+        note(cx, project, store, vault, &known.vanished)?;
+        if let Err(error) = write(cx, &file, &vault.info().vault_id, &after) {
+            tracing::warn!(%error, "what health knows of the snapshots could not be kept; the next call reads them again");
+        }
     }
     Ok(known)
+}
+
+impl<'a> Line<'a> {
+    fn of(object: &'a Listed, outcome: Outcome) -> Self {
+        Self { name: object.name.as_str(), size: object.size, outcome }
+    }
+}
+
+/// The remembered outcome of each of `objects`, and the lines of which none is there. Both are sorted by name.
+fn compare<'a>(before: &[Line<'a>], objects: &[Listed]) -> (Vec<Option<Outcome>>, Vec<Line<'a>>) {
+    let (mut lines, mut gone) = (before.iter().peekable(), Vec::new());
+    let mut outcome_of = |object: &Listed| {
+        while let Some(line) = lines.next_if(|line| line.name < object.name.as_str()) {
+            gone.push(*line);
+        }
+        let line = lines.next_if(|line| line.name == object.name.as_str())?;
+        (line.size == object.size).then_some(line.outcome)
+    };
+    let found = objects.iter().map(&mut outcome_of).collect();
+    gone.extend(lines);
+    (found, gone)
+}
+
+fn id_of(name: &str) -> Option<SnapshotId> {
+    layout::parse(name).and_then(|(_, _, hash)| hash.parse().ok())
 }
 
 /// What is gone stands as a loss before it is forgotten here: until it is there again, or a person has accepted it. Only
@@ -104,33 +120,37 @@ fn note(cx: &Context, project: &ProjectConfig, store: &StoreName, vault: &Vault,
 /// What a clean-up deletes is not missed.
 pub(crate) fn forget(cx: &Context, project: &ProjectConfig, store: &StoreName, vault_id: &str, ids: &[SnapshotId]) {
     let file = file(cx, project, store);
-    let mut lines = read(&file, vault_id);
-    let before = lines.len();
-    lines.retain(|name, _| !layout::parse(name).and_then(|(_, _, hash)| hash.parse().ok()).is_some_and(|id| ids.contains(&id)));
-    if lines.len() < before
-        && let Err(error) = write(cx, &file, vault_id, &lines)
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let before = lines(&text, vault_id);
+    let is_gone = |line: &Line<'_>| id_of(line.name).is_some_and(|id| ids.contains(&id));
+    let after: Vec<Line<'_>> = before.iter().filter(|line| !is_gone(line)).copied().collect();
+    if after.len() < before.len()
+        && let Err(error) = write(cx, &file, vault_id, &after)
     {
         tracing::warn!(%error, "what health knows of the snapshots could not be kept; it will miss what was cleaned up");
     }
 }
 
-type Lines = BTreeMap<String, (u64, Outcome)>;
-
 fn file(cx: &Context, project: &ProjectConfig, store: &StoreName) -> PathBuf {
     cx.config.host.state_dir.join("health").join(format!("{}@{store}", project.name))
 }
 
-/// The first line is the vault's id: what is known of another vault says nothing.
-fn read(file: &PathBuf, vault_id: &str) -> Lines {
-    let text = fs::read_to_string(file).unwrap_or_default();
+/// The first line is the vault's id: what is known of another vault says nothing. Lines that are not in order are none of ours.
+fn lines<'a>(text: &'a str, vault_id: &str) -> Vec<Line<'a>> {
     let mut lines = text.lines();
     if lines.next() != Some(vault_id) {
-        return Lines::new();
+        return Vec::new();
     }
-    lines.filter_map(line).collect()
+    let mut found: Vec<Line<'a>> = Vec::new();
+    for line in lines.filter_map(line) {
+        if found.last().is_none_or(|last| last.name < line.name) {
+            found.push(line);
+        }
+    }
+    found
 }
 
-fn line(text: &str) -> Option<(String, (u64, Outcome))> {
+fn line(text: &str) -> Option<Line<'_>> {
     let mut words = text.split(' ');
     let (size, outcome, name) = (words.next()?, words.next()?, words.next()?);
     let outcome = match outcome {
@@ -138,14 +158,14 @@ fn line(text: &str) -> Option<(String, (u64, Outcome))> {
         "partial" => Outcome::Partial,
         _ => return None,
     };
-    Some((name.to_owned(), (size.parse().ok()?, outcome)))
+    Some(Line { name, size: size.parse().ok()?, outcome })
 }
 
-fn write(cx: &Context, file: &PathBuf, vault_id: &str, lines: &Lines) -> Result<(), OperationError> {
+fn write(cx: &Context, file: &PathBuf, vault_id: &str, lines: &[Line<'_>]) -> Result<(), OperationError> {
     let folder = cx.private_dir("health")?;
     let failed = |source| OperationError::Io { doing: "cannot write", path: file.clone(), source };
     let mut text = format!("{vault_id}\n");
-    for (name, (size, outcome)) in lines {
+    for Line { name, size, outcome } in lines {
         text.push_str(&format!("{size} {} {name}\n", outcome.word()));
     }
     let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
@@ -157,15 +177,23 @@ fn write(cx: &Context, file: &PathBuf, vault_id: &str, lines: &Lines) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use havun_vault::store::ObjectName;
 
     #[test]
     fn lines_read_back_and_nonsense_is_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("shop@local");
-        fs::write(&file, "abc\n12 ok epochs/2026/snapshots/a\nx ok b\n5 torn c\n7 partial epochs/2026/snapshots/d\n").unwrap();
-        let lines = read(&file, "abc");
-        let told: Vec<_> = lines.iter().map(|(name, (size, outcome))| (name.as_str(), *size, outcome.word())).collect();
+        let text =
+            "abc\n12 ok epochs/2026/snapshots/a\nx ok b\n5 torn c\n7 partial epochs/2026/snapshots/d\n1 ok epochs/2025/snapshots/e\n";
+        let told: Vec<_> = lines(text, "abc").iter().map(|line| (line.name, line.size, line.outcome.word())).collect();
         assert_eq!(told, [("epochs/2026/snapshots/a", 12, "ok"), ("epochs/2026/snapshots/d", 7, "partial")]);
-        assert!(read(&file, "abd").is_empty(), "another vault");
+        assert!(lines(text, "abd").is_empty(), "another vault");
+    }
+
+    #[test]
+    fn what_is_gone_new_or_of_another_size_is_told_apart() {
+        let text = "v\n1 ok a\n2 partial b\n3 ok c\n4 ok e\n";
+        let listed = |name: &str, size| Listed { name: ObjectName::new(name).unwrap(), size };
+        let (found, gone) = compare(&lines(text, "v"), &[listed("b", 2), listed("c", 9), listed("d", 1)]);
+        assert_eq!(found, [Some(Outcome::Partial), None, None]);
+        assert_eq!(gone.iter().map(|line| line.name).collect::<Vec<_>>(), ["a", "e"]);
     }
 }
