@@ -17,6 +17,7 @@ use crate::{
 use crossbeam_channel::{Receiver, Sender};
 use havun_model::{Cancel, ChunkId, Digest};
 use std::{
+    cell::Cell,
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
     ops::Range,
@@ -115,6 +116,8 @@ pub(super) struct Reader<'a> {
     /// Waits before such a file is read again.
     pub pause: &'a (dyn Fn(Duration) + Send + Sync),
     pub timings: &'a Timings,
+    /// So many small files were read by this thread.
+    pub small_files: Cell<u32>,
 }
 
 /// A large file's end.
@@ -181,11 +184,13 @@ impl Reader<'_> {
 
     /// A file of one chunk at most, or anything but a file. `None` when it has grown beyond that.
     fn small(&self, file: &ToRead, arena: &mut Vec<u8>) -> Result<Option<ReadFile>, Broken> {
+        let place = self.small_files.get();
+        self.small_files.set(place.wrapping_add(1));
         let start = arena.len();
         let (mut attempt, mut parsed) = (1, 1);
         loop {
             arena.truncate(start);
-            let outcome = self.timings.of(Stage::Read, || self.read_small(file, arena, attempt == ATTEMPTS));
+            let outcome = self.timings.of_many(place, Stage::Read, || self.read_small(file, arena, attempt == ATTEMPTS));
             match outcome {
                 Ok(Small::Read(mut read)) => {
                     if self.must_parse(file, &read.entry)
@@ -198,7 +203,7 @@ impl Reader<'_> {
                         read.entry.torn = true;
                         read.fault = Some(fault);
                     }
-                    self.timings.of(Stage::Hash, || self.settle(&mut read, arena, start))?;
+                    self.timings.of_many(place, Stage::Hash, || self.settle(&mut read, arena, start))?;
                     return Ok(Some(file.answer(Ok(*read))));
                 }
                 Ok(Small::Moving) => attempt += 1,

@@ -20,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use havun_model::{Cancel, ChunkId, ItemName, TreeItem, anomalies::TreeCounts};
 use sha2::{Digest as _, Sha256};
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fs, io,
     ops::Range,
@@ -135,8 +136,20 @@ impl BackupSession<'_> {
                 let (json, pause, timings) = (json.as_slice(), &*pause, &*timings);
                 scope.spawn(move || {
                     let root = std::os::fd::AsFd::as_fd(root);
-                    Reader { root, known, chunker, whole_below, cancel, owners: Owners::of_host(), spare, json, pause, timings }
-                        .run(&queue);
+                    Reader {
+                        root,
+                        known,
+                        chunker,
+                        whole_below,
+                        cancel,
+                        owners: Owners::of_host(),
+                        spare,
+                        json,
+                        pause,
+                        timings,
+                        small_files: Cell::default(),
+                    }
+                    .run(&queue);
                 });
             }
             drop(job_queue);
