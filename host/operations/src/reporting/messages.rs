@@ -46,16 +46,6 @@ pub fn digest(cx: &Context, day: Date) -> Result<Message, OperationError> {
     Ok(message(cx, &gather(cx, &period, &[])?))
 }
 
-/// Puts the message of today into the queue of each channel that wants it, unless it is there: once a day, however often it is
-/// called. Whether it is new.
-///
-/// # Errors
-/// As [`digest`].
-pub fn queue_digest(cx: &Context) -> Result<bool, OperationError> {
-    let today = cx.now().to_zoned_datetime(cx.zone()).date();
-    Outbox::new(cx).put(digest(cx, today)?, cx.now())
-}
-
 /// Sends a report by every channel that wants reports. Asked for by a person, so it goes out again though it went out before.
 ///
 /// # Errors

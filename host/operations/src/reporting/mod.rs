@@ -19,7 +19,7 @@ mod slots;
 pub use csv::csv;
 pub use evidence::{Change, DrillRecord, Evidence, ProjectEvidence, Record};
 pub use gather::gather;
-pub use messages::{digest, message, period, queue_digest, send};
+pub use messages::{digest, message, period, send};
 pub use period::{Period, Span};
 pub use show::document;
 pub use slots::Slot;
