@@ -15,6 +15,7 @@ use crate::{
     expire::{PreparedExpiry, StoreExpiry},
     holds::AllHolds,
     project::{self, vault_error},
+    replication,
     report::{Failure, SCHEMA_VERSION, combined_status},
     scrub::state_file,
 };
@@ -22,7 +23,7 @@ use havun_model::{
     ProjectName, SnapshotId, StoreName,
     retention::{Candidate, Circumstances, Clock, Verdict, decide_hot},
 };
-use havun_vault::{CleanupPlan, StoredSnapshot, Vault, scrub_status};
+use havun_vault::{CleanupPlan, StoredSnapshot, Vault, VaultError, scrub_status};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -215,7 +216,7 @@ impl PreparedCleanup<'_> {
         let circumstances = Circumstances { now: cx.now(), zone: &zone, held: &held, clock };
         let mut verdicts = decide_hot(&candidates, project.retention.hot, FLOOR, &circumstances);
         let going: BTreeSet<SnapshotId> = verdicts.iter().filter(|v| !v.keep).map(|v| v.id).collect();
-        let archived = if going.is_empty() { Archived::Asked(Vec::new()) } else { Archived::of(cx, project, &going) };
+        let archived = if going.is_empty() { Archived::Asked(Vec::new()) } else { Archived::of(cx, project, &vault, &list.snapshots, &going) };
         for verdict in verdicts.iter_mut().filter(|v| !v.keep) {
             let retain_until = list.snapshots.iter().find(|s| s.id == verdict.id).map(|s| s.snapshot.retention.retain_until);
             if let Some(reason) = archived.objection(verdict.id, retain_until, cx.now()) {
@@ -258,20 +259,24 @@ fn failed_run(cx: &Context, project: &ProjectConfig) -> Option<String> {
 enum Archived {
     /// It has none; `statutory` says whether the law wants its backups kept all the same.
     None { statutory: bool },
-    /// Each archive with those that it holds complete, or why it could not be asked.
+    /// Each archive with those that it holds complete or is not to have any more, or why it could not be asked.
     Asked(Vec<(StoreName, Result<BTreeSet<SnapshotId>, String>)>),
 }
 
 impl Archived {
-    fn of(cx: &Context, project: &ProjectConfig, going: &BTreeSet<SnapshotId>) -> Self {
+    fn of(cx: &Context, project: &ProjectConfig, hot: &Vault, list: &[StoredSnapshot], going: &BTreeSet<SnapshotId>) -> Self {
         let is_archive = |name: &&StoreName| cx.config.stores.get(*name).is_some_and(|s| s.tier == Tier::Archive);
         let archives: Vec<&StoreName> = project.stores.iter().filter(is_archive).collect();
         if archives.is_empty() {
             return Self::None { statutory: !project.compliance.is_empty() };
         }
-        let ask = |name: &&StoreName| match complete(cx, project, name, going) {
-            Err(error) if project::is_no_vault(&error) => Ok(BTreeSet::new()),
-            other => other.map_err(|error| one_line(&error)),
+        let ask = |name: &&StoreName| {
+            let mut settled = match complete(cx, project, name, going) {
+                Err(error) if project::is_no_vault(&error) => BTreeSet::new(),
+                other => other.map_err(|error| one_line(&error))?,
+            };
+            settled.extend(left_out(cx, project, name, hot, list, going).map_err(|error| one_line(&error))?);
+            Ok(settled)
         };
         Self::Asked(archives.iter().map(|name| ((*name).clone(), ask(name))).collect())
     }
@@ -291,6 +296,25 @@ impl Archived {
             Self::None { .. } => None,
         }
     }
+}
+
+/// What an archive is never sent (again), as its term there has passed.
+fn left_out(
+    cx: &Context,
+    project: &ProjectConfig,
+    name: &StoreName,
+    hot: &Vault,
+    list: &[StoredSnapshot],
+    going: &BTreeSet<SnapshotId>,
+) -> Result<BTreeSet<SnapshotId>, VaultError> {
+    let Some(selection) = replication::selection(cx, project, name) else { return Ok(BTreeSet::new()) };
+    let mut out = BTreeSet::new();
+    for stored in list.iter().filter(|stored| going.contains(&stored.id)) {
+        if selection.leaves_out(hot, stored)? {
+            out.insert(stored.id);
+        }
+    }
+    Ok(out)
 }
 
 fn complete(

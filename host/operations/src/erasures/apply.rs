@@ -111,17 +111,20 @@ pub(crate) fn carry_out(job: &Job<'_>, register: &Register, erase: Erase<'_>) ->
 }
 
 /// What is to be erased from databases, by item, and whose: for whoever loads one and can erase before others see it.
-pub(crate) fn ahead(job: &Job<'_>, register: &Register) -> (BTreeMap<String, Vec<RowRule>>, Subjects) {
+///
+/// # Errors
+/// Why that cannot be known although somebody is to be erased.
+pub(crate) fn ahead(job: &Job<'_>, register: &Register) -> Result<(BTreeMap<String, Vec<RowRule>>, Subjects), String> {
     let due = register.due(job.taken_at);
     let subjects = Subjects::of(due.iter().map(|erasure| erasure.subject));
     let mut by_item: BTreeMap<String, Vec<RowRule>> = BTreeMap::new();
-    let all = if due.is_empty() { Ok(None) } else { rules(job) };
-    for rule in all.ok().flatten().unwrap_or_default() {
+    let all = if due.is_empty() { None } else { rules(job)? };
+    for rule in all.unwrap_or_default() {
         if let Some(row_rule) = row_rule(&rule) {
             by_item.entry(rule.item.to_string()).or_default().push(row_rule);
         }
     }
-    (by_item, subjects)
+    Ok((by_item, subjects))
 }
 
 fn rules(job: &Job<'_>) -> Result<Option<Vec<EraseRule>>, String> {

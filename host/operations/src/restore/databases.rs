@@ -68,8 +68,10 @@ fn load(
     let entry = dump_entry(prepared, record)?;
     let connection = connection(prepared, database, to)?;
     let engine = databases::engine(connection).map_err(|e| one_line(&e))?;
-    let in_use = matches!(to, DatabaseTarget::Original) || matches!(to, DatabaseTarget::Relative(_)) && prepared.view.in_place;
-    let target = RestoreTarget { erase: first.of(item, in_use), ..target(prepared, record, to) };
+    // What may replace something may be any database, also the live one by another name.
+    let in_use =
+        prepared.replace || matches!(to, DatabaseTarget::Original) || matches!(to, DatabaseTarget::Relative(_)) && prepared.view.in_place;
+    let target = RestoreTarget { erase: first.of(item, in_use)?, ..target(prepared, record, to) };
     prepared.cx.private_dir(&replaced(prepared)).map_err(|e| one_line(&e))?;
     if let DatabaseTarget::Relative(path) = to {
         std::fs::create_dir_all(&prepared.target).map_err(|e| format!("cannot make {}: {e}", prepared.target.display()))?;

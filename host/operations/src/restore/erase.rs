@@ -17,11 +17,13 @@ use std::collections::BTreeMap;
 pub(super) struct ErasedFirst {
     rules: BTreeMap<String, Vec<RowRule>>,
     subjects: Subjects,
+    /// Why it is not known what is erased although somebody is.
+    unknown: Option<String>,
     done: BTreeMap<String, Result<Vec<ErasedRows>, String>>,
 }
 
 impl ErasedFirst {
-    /// Asks the strategy where they stand, before any database is loaded. Where it cannot be asked, [`erase`] says so later.
+    /// Asks the strategy where they stand, before any database is loaded.
     pub fn plan(prepared: &PreparedRestore<'_>, outcome: &RestoreOutcome) -> Self {
         let records = &prepared.stored.snapshot.items;
         let coming = prepared.work.iter().filter_map(|work| match work {
@@ -29,14 +31,25 @@ impl ErasedFirst {
             Work::Git { .. } => None,
         });
         let items: Vec<StoredItem> = restored(prepared, outcome).into_iter().chain(coming).collect();
-        let (rules, subjects) = erasures::ahead(&job(prepared, outcome, &items, &prepared.cx.cancel), &prepared.register);
-        Self { rules, subjects, done: BTreeMap::new() }
+        match erasures::ahead(&job(prepared, outcome, &items, &prepared.cx.cancel), &prepared.register) {
+            Ok((rules, subjects)) => Self { rules, subjects, ..Self::default() },
+            Err(why) => Self { unknown: Some(why), ..Self::default() },
+        }
     }
 
     /// For one item; `must` where people use its target.
-    pub fn of(&self, item: &str, must: bool) -> Option<EraseFirst> {
-        let rules = self.rules.get(item)?.clone();
-        Some(EraseFirst { rules, subjects: self.subjects.clone(), must })
+    ///
+    /// # Errors
+    /// Why nothing may be put where people use it. Where they do not, [`erase`] says so when all is there.
+    pub fn of(&self, item: &str, must: bool) -> Result<Option<EraseFirst>, String> {
+        if let Some(why) = self.unknown.as_ref().filter(|_| must) {
+            return Err(format!(
+                "nothing was put in place, as people were erased since this backup and what to erase is not known: {why}; restore it \
+                 under another name with --database-as, and erase there by hand"
+            ));
+        }
+        let first = |rules: &Vec<RowRule>| EraseFirst { rules: rules.clone(), subjects: self.subjects.clone(), must };
+        Ok(self.rules.get(item).map(first))
     }
 
     /// Takes down what came of it.

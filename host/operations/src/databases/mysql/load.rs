@@ -76,10 +76,21 @@ impl Job<'_> {
         let mut outcome = self.compare(database, scratch)?;
         outcome.warnings.extend(definers_warning(passed.definers));
         if let Some(first) = &self.target.erase {
+            if scratch {
+                self.drop_triggers(database)?;
+            }
             let done = erase::erase(self.engine, database, &first.rules, &first.subjects, self.cancel);
             outcome.erased = Some(first.settle(done)?);
         }
         Ok(Loaded { outcome, definitions: passed.definitions })
+    }
+
+    /// Triggers may name the live database, and would write there what is erased here. They are made again, from their
+    /// definitions, when the tables stand in their place.
+    fn drop_triggers(&self, database: &str) -> Result<(), DatabaseError> {
+        let drop = |name: &String| format!("DROP TRIGGER IF EXISTS {}.{};\n", quoted(database), quoted(name));
+        let sql: String = self.inventory(database)?.trigger_names.iter().map(drop).collect();
+        if sql.is_empty() { Ok(()) } else { self.query(&sql).map(|_| ()) }
     }
 
     /// Loads a dump into an empty database; with other definers when the server does not allow the dump's. Returns
