@@ -172,7 +172,8 @@ impl<'a> Servers<'a> {
     /// One line for each that stays on a server of the configuration; the next drill tries again.
     pub fn forget(&mut self, proven: Proven, folder: &mut DrillFolder) -> Vec<String> {
         let mut errors = Vec::new();
-        for (item, loaded) in proven.loaded {
+        // The other way round: a role is made with the first database that needs it, and others may follow.
+        for (item, loaded) in proven.loaded.into_iter().rev() {
             if let Some(server) = loaded.server {
                 let place = server.folder().to_owned();
                 drop(server);
@@ -274,7 +275,7 @@ impl<'a> Servers<'a> {
             Refused::Unknown(why) => Unproven::Skipped(why),
         })?;
         line.scratch_server = format!("the server of [drill.databases.{}]", database.engine);
-        folder.note_foreign(&database.engine, &name).map_err(|e| one_line(&e))?;
+        folder.note_foreign(&database.engine, &name, engine.describe()).map_err(|e| one_line(&e))?;
         Ok(Loaded { engine, database: Some(name), is_foreign: true, server: None })
     }
 
@@ -332,6 +333,10 @@ impl<'a> Servers<'a> {
             DatabaseError::Cancelled => Unproven::Cancelled,
             // That a program is not there says nothing of the dump.
             error @ (DatabaseError::NoClient { .. } | DatabaseError::OldClient { .. }) => Unproven::Skipped(one_line(&error)),
+            // Nor does a server of the configuration that is away or in use.
+            error @ (DatabaseError::Connect { .. } | DatabaseError::NotEmpty { .. }) if loaded.is_foreign => {
+                Unproven::Skipped(one_line(&error))
+            }
             error => lacking(one_line(&error)),
         })?;
         line.tables_found = done.tables_verified;

@@ -44,6 +44,9 @@ pub(super) struct ForeignDatabase {
     /// Of `[drill.databases]`.
     pub engine: String,
     pub database: String,
+    /// Which database on which server, as the engine describes it; empty in old records.
+    #[serde(default)]
+    pub server: String,
 }
 
 impl Owner {
@@ -126,8 +129,8 @@ impl DrillFolder {
     ///
     /// # Errors
     /// [`OperationError::Io`]; the database must not be made then.
-    pub fn note_foreign(&mut self, engine: &str, database: &str) -> Result<(), OperationError> {
-        self.owner.foreign.push(ForeignDatabase { engine: engine.to_owned(), database: database.to_owned() });
+    pub fn note_foreign(&mut self, engine: &str, database: &str, server: String) -> Result<(), OperationError> {
+        self.owner.foreign.push(ForeignDatabase { engine: engine.to_owned(), database: database.to_owned(), server });
         self.write_owner(&self.path)
     }
 

@@ -28,14 +28,19 @@ pub(super) fn connection(cx: &Context, engine: &str, database: &str) -> Option<R
     }))
 }
 
-/// Drops what a drill made there.
+/// Drops what a drill made on `server`, as its engine described it then.
 ///
 /// # Errors
-/// One line.
-pub(super) fn drop_database(cx: &Context, engine: &str, database: &str) -> Result<(), String> {
+/// One line; also where the configuration names another server by now.
+pub(super) fn drop_database(cx: &Context, engine: &str, database: &str, server: &str) -> Result<(), String> {
     let missing = || format!("[drill.databases.{engine}] is not in the configuration any more");
     let connection = connection(cx, engine, database).ok_or_else(missing)??;
-    drop_all(&*opened(connection)?, database)
+    let opened = opened(connection)?;
+    let now = opened.describe();
+    if !server.is_empty() && server != now {
+        return Err(format!("it is the {server}, and [drill.databases.{engine}] leads to the {now} by now: drop it there by hand"));
+    }
+    drop_all(&*opened, database)
 }
 
 /// Drops a drill's database, and what an engine that was killed while it loaded leaves beside it. That goes first: it may belong
@@ -130,11 +135,17 @@ pub(super) fn refuse_production(
     if !compared {
         return Err(unknown(&why));
     }
-    others(cx, scratch, identity.as_deref(), productions)
+    others(cx, scratch, identity.as_deref(), productions, &unknown)
 }
 
-/// Those of all projects. One that cannot be asked is compared by its address.
-fn others(cx: &Context, scratch: &ResolvedConnection, identity: Option<&str>, productions: &Productions) -> Result<(), Refused> {
+/// Those of all projects. One that does not say which server it is may be this one under another address.
+fn others(
+    cx: &Context,
+    scratch: &ResolvedConnection,
+    identity: Option<&str>,
+    productions: &Productions,
+    unknown: &dyn Fn(&str) -> Refused,
+) -> Result<(), Refused> {
     for (name, planned) in productions {
         let Some(project) = cx.config.projects.get(name) else { continue };
         let Ok(parameters) = overrides(project, &planned.name) else { continue };
@@ -144,9 +155,9 @@ fn others(cx: &Context, scratch: &ResolvedConnection, identity: Option<&str>, pr
         if !is_kin(production.engine(), scratch.engine()) {
             continue;
         }
-        if let Err(Some(same)) = compare(name, &planned.name, production, scratch, identity) {
-            return Err(same);
-        }
+        compare(name, &planned.name, production, scratch, identity).map_err(|same| {
+            same.unwrap_or_else(|| unknown(&format!("connection `{}` of project {name} does not say which server it is", planned.name)))
+        })?;
     }
     Ok(())
 }

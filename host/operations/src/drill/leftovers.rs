@@ -92,6 +92,11 @@ fn remove(cx: &Context, path: &Path, owner: &Owner) -> Vec<String> {
     let mut said = Vec::new();
     let id = path.file_name().unwrap_or_default().to_string_lossy().trim_start_matches(UNFINISHED).to_owned();
     let mut whole = true;
+    // A dump may have been loaded by a server in the drill's own folder.
+    let stopped = stop_servers(path);
+    if stopped > 0 {
+        said.push(format!("stopped {stopped} processes of scratch servers, which a drill that was killed had left"));
+    }
     if is_servers_folder(&owner.servers, &id) {
         let stopped = stop_servers(&owner.servers);
         if stopped > 0 {
@@ -101,8 +106,8 @@ fn remove(cx: &Context, path: &Path, owner: &Owner) -> Vec<String> {
         whole &= gone.is_ok();
         said.extend(removed(gone, format!("the servers' folder {}", owner.servers.display())));
     }
-    for ForeignDatabase { engine, database } in &owner.foreign {
-        let dropped = foreign::drop_database(cx, engine, database);
+    for ForeignDatabase { engine, database, server } in owner.foreign.iter().rev() {
+        let dropped = foreign::drop_database(cx, engine, database, server);
         whole &= dropped.is_ok();
         said.extend(removed(dropped, format!("the scratch database {database} of [drill.databases.{engine}]")));
     }

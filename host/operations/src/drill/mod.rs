@@ -3,7 +3,8 @@
 //! A drill restores one snapshot as an operator would after a disaster, into a private folder and into scratch database
 //! servers of its own; compares every file with the manifest as it lies on the disk; loads every database and compares
 //! it with the snapshot's record; asks the strategy whether the application is whole; and measures. Whatever could not be
-//! proven is not `passed`. The production databases are never connected to, the production tree is never opened.
+//! proven is not `passed`. A production database is never written to, and never connected to but to ask which server
+//! it is, where the configuration names servers for drills. The production tree is never restored from or into.
 //!
 //! What a drill makes is removed when it ends; what a killed one leaves, when the next drill or run begins.
 //!

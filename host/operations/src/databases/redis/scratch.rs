@@ -1,7 +1,7 @@
 //! A dump into a server that the configuration names for drills, and out of it again.
 //!
 //! Redis has no databases by name, so the server must be empty and nobody's replica. Which numbers are filled, and with how
-//! many keys, is written into a key of the drill's name in a number of its own before anything is filled. What is taken away is
+//! many keys, is written into a key of the drill's name in a number of its own, each right before it is filled. What is taken away is
 //! what stands there, and never a database that holds more than the drill put into it.
 
 use super::{
@@ -28,11 +28,16 @@ pub(super) fn load(
     }
     let (_server, from, loaded) = restore::prove(dump, &target.safety_dir, cancel)?;
     let said = restore::compare(record, &loaded)?;
-    mark(engine, name, &mut wire, &loaded)?;
+    let spot = place(engine, &mut wire, &loaded)?;
     let outcome = RestoreOutcome::default();
     let mut job = Job { engine, record, target, cancel, from, to: wire, loaded, outcome };
+    let mut made: Vec<String> = Vec::new();
     for number in numbers(&job.loaded.keys).collect::<Vec<_>>() {
+        // Seen empty before it is said to be ours: what is said to be ours is flushed in the end.
         job.still_empty(number)?;
+        made.push(format!("{number}={}", job.loaded.keys.get(&format!("db{number}")).copied().unwrap_or_default()));
+        select(&mut job.to, spot)?;
+        job.to.ask(&[b"SET", name.as_bytes(), made.join(",").as_bytes()])?;
         job.copy(number, number)?;
     }
     let Job { mut outcome, loaded, .. } = job;
@@ -55,17 +60,14 @@ fn stands_alone(engine: &Redis, present: &Keyspace) -> Result<(), DatabaseError>
     Err(DatabaseError::Connect { database: engine.describe_server(), message: why })
 }
 
-/// Writes down what will be filled: `0=15,3=1`, in the highest number that stays free.
-fn mark(engine: &Redis, name: &str, wire: &mut Wire, loaded: &Keyspace) -> Result<(), DatabaseError> {
+/// Where it is written down what is filled (`0=15,3=1`): the highest number that stays free.
+fn place(engine: &Redis, wire: &mut Wire, loaded: &Keyspace) -> Result<u32, DatabaseError> {
     let free = |number: &u32| !loaded.keys.contains_key(&format!("db{number}"));
     let chosen = (0..NUMBERS).rev().filter(free).find(|number| select(wire, *number).is_ok());
-    let Some(number) = chosen else {
-        let content = "no database number is left beside those of the dump; raise `databases` in its configuration".to_owned();
-        return Err(DatabaseError::NotEmpty { database: engine.describe_server(), content });
-    };
-    select(wire, number)?;
-    let made: Vec<String> = loaded.keys.iter().map(|(database, keys)| format!("{}={keys}", database.trim_start_matches("db"))).collect();
-    wire.ask(&[b"SET", name.as_bytes(), made.join(",").as_bytes()]).map(|_| ())
+    chosen.ok_or_else(|| DatabaseError::NotEmpty {
+        database: engine.describe_server(),
+        content: "no database number is left beside those of the dump; raise `databases` in its configuration".to_owned(),
+    })
 }
 
 fn select(wire: &mut Wire, number: u32) -> Result<(), DatabaseError> {
@@ -85,8 +87,13 @@ pub(super) fn drop(engine: &Redis, name: &str) -> Result<(), DatabaseError> {
     let present = Keyspace::take(&mut wire)?;
     for place in numbers(&present.keys).collect::<Vec<_>>() {
         select(&mut wire, place)?;
-        // A key of that name that is no text is nobody's mark.
-        let Ok(Reply::Bytes(made)) = wire.ask(&[b"GET", name.as_bytes()]) else { continue };
+        let made = match wire.ask(&[b"GET", name.as_bytes()]) {
+            Ok(Reply::Bytes(made)) => made,
+            Ok(_) => continue,
+            // A key of that name that is no text is nobody's mark.
+            Err(DatabaseError::Client { message, .. }) if message.contains("WRONGTYPE") => continue,
+            Err(error) => return Err(error),
+        };
         take_away(engine, &mut wire, &String::from_utf8_lossy(&made))?;
         select(&mut wire, place)?;
         wire.ask(&[b"DEL", name.as_bytes()])?;
