@@ -159,7 +159,17 @@ fn push_project(
         .and_then(|primary| project::open_vault(cx, &project.name, &primary));
     let states = match &opened {
         Ok(vault) => copy_all(cx, project, vault, None, targets, full, run_id),
-        Err(error) => targets.iter().map(|name| StoreState::failed(cx, name, error)).collect(),
+        Err(error) => {
+            let failure = error.to_failure();
+            for name in targets {
+                // Tried again later, not at once.
+                enqueue(cx, &audit, project, name, &failure, (0, 0)).map_err(audit_error)?;
+                if failure.exit_status != exit::INTERRUPTED {
+                    cx.alert(project.name.as_str(), name.as_str(), "replication", Some(&failure), run_id);
+                }
+            }
+            targets.iter().map(|name| StoreState::failed(cx, name, error)).collect()
+        }
     };
     let ended_at = cx.now();
     let pushed: Vec<Pushed> =

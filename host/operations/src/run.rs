@@ -182,10 +182,10 @@ fn logged(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &
         run.fail(error);
     }
     run.ended_at = cx.now();
-    audit.end(row, &log_end(run)).map_err(|e| OperationError::Audit(Box::new(e)))?;
+    let written = audit.end(row, &log_end(run)).map_err(|e| OperationError::Audit(Box::new(e)));
     lease.release(run.snapshot.is_some());
     alert(cx, run, run_id);
-    result
+    result.and(written)
 }
 
 /// A run that is not `ok` needs a person; the next one that is closes the alert. One that the operator stopped says nothing.

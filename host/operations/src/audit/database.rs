@@ -29,6 +29,8 @@ const OPENING: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(
 /// The same in the middle of work: long enough for a server that is started again.
 const GOING_ON: [Duration; 5] =
     [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(6)];
+/// The tables are brought up to date within this time.
+const MIGRATING: Duration = Duration::from_secs(300);
 /// How often a transaction is begun that the server undoes because of another one.
 const CONFLICTS: usize = 5;
 
@@ -50,7 +52,9 @@ impl Database {
         }
         let database = Self { runtime, address, sleeper, given_up: AtomicBool::new(false), connection: Mutex::new(None) };
         let mut connection = database.connect(&OPENING)?;
-        database.runtime.block_on(migrations::run(&mut connection))?;
+        // Nothing else here waits without a bound, and everybody waits for this.
+        let migrated = database.runtime.block_on(async { tokio::time::timeout(MIGRATING, migrations::run(&mut connection)).await });
+        migrated.map_err(|_| database.gone(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))??;
         *database.slot() = Some(connection);
         Ok(database)
     }

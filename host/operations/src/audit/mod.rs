@@ -301,8 +301,8 @@ impl AuditLog {
     /// As [`Self::execute`]; [`AuditError::Create`] when it cannot be kept either.
     pub fn end(&self, id: LogId, end: &LogEnd) -> Result<(), AuditError> {
         match self.execute(statements::complete(id.kind), &ended(&id, end)) {
-            Err(error) if error.is_gone() => self.keep_for_later(&id, end, error),
-            written => written.map(drop),
+            Err(error) => self.keep_for_later(&id, end, error),
+            Ok(_) => Ok(()),
         }
     }
 

@@ -38,13 +38,16 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Writes what was kept. A file that the database refuses for another reason than being away is set aside, and said.
+    /// Writes what was kept. A file that cannot be read is set aside, and said; one that the database refuses waits on.
     pub(super) fn write_late(&self) -> Result<(), AuditError> {
         let Some(folder) = &self.spool else { return Ok(()) };
         for path in kept(folder) {
             match self.write_one(&path) {
                 Err(error) if error.is_gone() => return Err(error),
                 Ok(()) => remove(&path),
+                Err(error) if !matches!(error, AuditError::Spool { .. }) => {
+                    tracing::warn!(%error, file = %path.display(), "how a run ended cannot be written to the audit database yet");
+                }
                 Err(error) => {
                     tracing::error!(%error, file = %path.display(), "how a run ended cannot be written to the audit database");
                     set_aside(&path);

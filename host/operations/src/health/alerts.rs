@@ -26,14 +26,21 @@ pub(super) fn settle(cx: &Context, project: &str, problems: &[Finding], open: &[
             cx.alert(project, store, kind.word(), Some(&failure(findings)), "");
         }
     }
+    // A store that could not be looked at has nothing that is right again.
+    let blind = |store: &str| found.keys().any(|(kind, at)| *kind == FindingKind::Store && (store.is_empty() || *at == store));
     for row in open {
         let kind = FindingKind::ALL.iter().find(|kind| kind.word() == row.kind).copied();
         let ours = kind.is_some_and(|kind| kind.whose() == Whose::Health);
         let gone = kind.is_none_or(|kind| !found.contains_key(&(kind, row.store.as_str())));
-        if (ours && gone) || row.kind == FORMER {
+        let is_seen = kind == Some(FindingKind::Store) || !blind(&row.store) || !depends_on_a_store(row);
+        if (ours && gone && is_seen) || row.kind == FORMER {
             cx.alert(project, &row.store, &row.kind, None, "");
         }
     }
+}
+
+fn depends_on_a_store(row: &AlertRow) -> bool {
+    !row.store.is_empty() || row.kind == FindingKind::Age.word()
 }
 
 /// A run that fails, or does not begin, leaves every store without a new snapshot: that is one alert.

@@ -66,7 +66,8 @@ fn explains(other: &AlertRow, alert: &AlertRow) -> bool {
     let of_one_store = other.store == alert.store;
     match alert.kind.as_str() {
         "health" => other.kind != "health",
-        "age" | "missed" => matches!(other.kind.as_str(), "run" | "replication" | "store"),
+        // That no run began is explained by nothing; that a store has nothing new may be.
+        "age" => matches!(other.kind.as_str(), "run" | "missed" | "replication" | "store"),
         "lag" => of_one_store && matches!(other.kind.as_str(), "replication" | "store"),
         "store" => of_one_store && other.kind == "replication" && other.raised_at <= alert.raised_at,
         "replication" => of_one_store && other.kind == "store" && other.raised_at < alert.raised_at,

@@ -112,6 +112,12 @@ fn hold(
 ) -> Result<Hold, OperationError> {
     let failed = |e: VaultError| vault_error(&project.name, store, e);
     let good = last_good(vault, snapshot).map_err(failed)?;
+    let names_good = |hold: &Hold| matches!(&hold.scope, HoldScope::Snapshots { ids } if good.is_some_and(|id| ids.contains(&id)));
+    let standing = vault.holds().map_err(failed)?.active.into_iter().map(|stored| stored.hold);
+    if let Some(hold) = standing.filter(|hold| hold.automatic).find(names_good) {
+        // What was good is kept already; one more hold a night would keep everything for ever.
+        return Ok(hold);
+    }
     let before = good.map(|id| format!("; {} is the last good one before it", id.short())).unwrap_or_default();
     let hold = Hold {
         id: String::new(),
@@ -121,11 +127,17 @@ fn hold(
         scope: HoldScope::Snapshots { ids: [snapshot].into_iter().chain(good).collect() },
         automatic: true,
     };
-    holds::recorded(cx, project, store, "hold", &hold.reason.clone(), || {
-        let stored = vault.add_hold(hold, &cx.holder("run")).map_err(failed)?;
-        let details = serde_json::json!({ "hold": stored.hold });
-        Ok((stored.hold, details))
-    })
+    let place = || vault.add_hold(hold.clone(), &cx.holder("run")).map(|stored| stored.hold).map_err(failed);
+    let placed = holds::recorded(cx, project, store, "hold", &hold.reason, || {
+        let hold = place()?;
+        let details = serde_json::json!({ "hold": hold });
+        Ok((hold, details))
+    });
+    match placed {
+        // The vault keeps the snapshot whether or not the audit database can say so.
+        Err(OperationError::Audit(_)) => place(),
+        placed => placed,
+    }
 }
 
 /// The newest snapshot before `suspicious` that is whole and was like those before it.
