@@ -35,6 +35,7 @@ faketime faketime
 openssl openssl
 xxd xxd
 setpriv util-linux
+systemd-analyze systemd
 mount mount
 mkfs.btrfs btrfs-progs
 cc build-essential

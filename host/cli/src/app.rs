@@ -66,7 +66,8 @@ impl App {
 
 /// Runs the command; the exit status.
 pub fn start(cli: Cli) -> u8 {
-    log::start(cli.global.log_format, cli.global.quiet, cli.global.verbose);
+    let is_daemon = matches!(&cli.command, Command::Daemon(args) if commands::daemon::is_talkative(args));
+    log::start(cli.global.log_format, cli.global.quiet, cli.global.verbose.max(is_daemon.into()));
     let ui = Ui::new(&cli.global);
     let app = App { ui, global: cli.global, cancel: Cancel::default(), screen: Arc::new(Screen::new(ui)) };
     let ended = execute(&app, &cli.command);
@@ -102,6 +103,7 @@ fn execute(app: &App, command: &Command) -> Result<u8, CliError> {
         Command::Logs(args) => commands::logs::execute(app, args),
         Command::Notify(args) => commands::notify::execute(app, args),
         Command::Config(args) => commands::config::execute(app, args),
+        Command::Daemon(args) => commands::daemon::execute(app, args),
         Command::Demo(args) => commands::demo::execute(app, args),
         Command::Completions(args) => commands::completions::execute(app, args),
         Command::Man(args) => commands::man::execute(app, args),

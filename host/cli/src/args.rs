@@ -83,6 +83,7 @@ pub enum Command {
     Logs(commands::logs::LogsArgs),
     Notify(commands::notify::NotifyArgs),
     Config(commands::config::ConfigArgs),
+    Daemon(commands::daemon::DaemonArgs),
     Demo(commands::demo::DemoArgs),
     Completions(commands::completions::CompletionsArgs),
     Man(commands::man::ManArgs),

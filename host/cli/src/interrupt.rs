@@ -1,10 +1,10 @@
 //! Ctrl-C and its like: the first one stops in order, the second one at once.
 
 use havun_model::Cancel;
-use havun_operations::error::exit::INTERRUPTED;
+use havun_operations::{daemon::Signals, error::exit::INTERRUPTED};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
+    iterator::Signals as SignalIterator,
 };
 use std::{
     io, process,
@@ -35,11 +35,38 @@ pub fn while_asking<T>(ask: impl FnOnce() -> T) -> T {
     answer
 }
 
+/// From now on SIGTERM and Ctrl-C stop the daemon in order, the second one at once; SIGHUP has it read its configuration.
+pub fn serve(daemon: &Signals) {
+    WATCHING.call_once(|| {
+        if let Err(error) = install_daemon(daemon.clone()) {
+            tracing::warn!(%error, "signals will end the daemon at once");
+        }
+    });
+}
+
+fn install_daemon(daemon: Signals) -> io::Result<()> {
+    let mut signals = SignalIterator::new([SIGINT, SIGTERM, SIGHUP])?;
+    let listen = move || {
+        let mut stopping = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => daemon.reload(),
+                _ if stopping => process::exit(i32::from(INTERRUPTED)),
+                _ => {
+                    stopping = true;
+                    daemon.stop();
+                }
+            }
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop)
+}
+
 fn install(cancel: Cancel) -> io::Result<()> {
     let ignored = ignored_signals();
     // What `nohup` or a shell's `&` has us ignore stays ignored.
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
-    let mut signals = Signals::new(wanted)?;
+    let mut signals = SignalIterator::new(wanted)?;
     let listen = move || {
         for _ in signals.forever() {
             if ASKING.load(Ordering::SeqCst) || cancel.is_cancelled() {

@@ -1,7 +1,10 @@
 //! Messages on standard error: what libraries and strategies say while they work.
 
 use crate::{args::LogFormat, ui::progress};
-use std::io::{self, IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
+};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -49,6 +52,18 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        progress::suspended(|| drop(io::stderr().write_all(&self.0)));
+        let text = String::from_utf8_lossy(&self.0);
+        let line = without_controls(&text);
+        progress::suspended(|| drop(io::stderr().write_all(line.as_bytes())));
     }
+}
+
+/// Escapes what the formatters let through: a terminal takes U+009B for the beginning of an escape sequence, as it does ESC `[`.
+fn without_controls(line: &str) -> Cow<'_, str> {
+    let is_control = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if !line.contains(is_control) {
+        return Cow::Borrowed(line);
+    }
+    let escape = |c: char| if is_control(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    Cow::Owned(line.chars().map(escape).collect())
 }

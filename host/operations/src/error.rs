@@ -5,6 +5,7 @@
 
 use crate::{audit::AuditError, report::Failure};
 use havun_model::{ItemName, NameError, ProjectName, StoreName, StrategyError};
+use havun_vault::{VaultError, store::StoreError};
 use std::{io, path::PathBuf};
 
 /// Exit statuses of the program.
@@ -451,6 +452,22 @@ pub enum OperationError {
         /// Who has it now.
         holder: String,
     },
+    /// Another daemon works with this state folder.
+    #[error("another daemon works with {}{}", state_dir.display(), if holder.is_empty() { String::new() } else { format!(" ({holder})") })]
+    DaemonRuns {
+        /// The state folder.
+        state_dir: PathBuf,
+        /// Who, where that is known.
+        holder: String,
+    },
+    /// A mistake of this program, which ended one piece of work and nothing else.
+    #[error("{doing} ended by a mistake in this program: {what}")]
+    Panicked {
+        /// "the run of project `x`", …
+        doing: String,
+        /// What it said.
+        what: String,
+    },
     /// The operator stopped it.
     #[error("stopped by the operator")]
     Interrupted,
@@ -493,7 +510,19 @@ impl OperationError {
             Self::Audit(source) if is_away(&**source) => exit::UNREACHABLE,
             Self::Interrupted => exit::INTERRUPTED,
             Self::RunElsewhere { .. } | Self::LeaseLost { .. } => exit::LOCKED,
+            Self::DaemonRuns { .. } => exit::LOCKED,
             _ => exit::FAILED,
+        }
+    }
+
+    /// Whether the same may go well later with nobody's help: a server that is away comes back, a wrong key stays wrong.
+    pub fn can_pass(&self) -> bool {
+        let is_host_key = |source: &StoreError| matches!(source, StoreError::HostKey { .. });
+        match self {
+            Self::Store { source, .. } if is_host_key(source) => false,
+            Self::Vault { source, .. } if matches!(&**source, VaultError::Store { source, .. } if is_host_key(source)) => false,
+            Self::BadPlan { .. } => false,
+            _ => !matches!(self.exit_status(), exit::USAGE | exit::CONFIG | exit::WRONG_KEY | exit::INTEGRITY),
         }
     }
 
@@ -568,6 +597,11 @@ impl OperationError {
             Self::HostKeyPin { store, .. } => {
                 format!("correct `host_key` in [stores.{store}]: `ssh-keyscan HOST` prints the keys of a server")
             }
+            Self::DaemonRuns { .. } => {
+                "`havun-backup status` shows what it is at; stop it first (`systemctl stop havun-backup`), or give this one another `state_dir`"
+                    .to_owned()
+            }
+            Self::Panicked { .. } => "please report it, with what stands before it in the log; the other projects went on".to_owned(),
             Self::NoKey { .. } => "name the identity file at `identity` in [keys]".to_owned(),
             _ => return None,
         })
@@ -645,7 +679,6 @@ fn did_you_mean(nearest: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use havun_vault::VaultError;
 
     #[test]
     fn the_nearest_name_comes_first() {
@@ -658,6 +691,17 @@ mod tests {
         let error = OperationError::UnknownProject { name: "blgo".into(), nearest: vec!["blog".into()] };
         assert_eq!(error.exit_status(), exit::USAGE);
         assert_eq!(error.hint().unwrap(), "did you mean `blog`?");
+    }
+
+    #[test]
+    fn only_what_may_end_by_itself_is_tried_again() {
+        let store = |source| OperationError::Store { store: "archive".parse().unwrap(), source };
+        let key = StoreError::HostKey { host: "h".into(), found: "a".into(), expected: "b".into() };
+        assert!(!store(key).can_pass());
+        assert!(store(StoreError::NoMarker { path: "/mnt".into() }).can_pass());
+        assert!(!OperationError::NoKey { project: "blog".parse().unwrap() }.can_pass());
+        assert!(!OperationError::UnknownProject { name: "x".into(), nearest: Vec::new() }.can_pass());
+        assert!(OperationError::NothingStored { project: "blog".parse().unwrap(), reasons: Vec::new() }.can_pass());
     }
 
     #[test]

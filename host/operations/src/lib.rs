@@ -5,13 +5,14 @@
 //! are values that can be shown before anything is written.
 //!
 //! Read `config` and `context` (what is given), `project` and `strategies` (what it names, opened), then `run`,
-//! `replication`, `restore`, `verify`, `list`, `export`, `cleanup`, `init`, `logs`; `databases`, `git` and `audit` stand for
+//! `daemon` (which calls it by itself), `replication`, `restore`, `verify`, `list`, `export`, `cleanup`, `init`, `logs`; `databases`, `git` and `audit` stand for
 //! themselves; `error` and `report` are what comes out.
 
 pub mod audit;
 pub mod cleanup;
 pub mod config;
 pub mod context;
+pub mod daemon;
 pub mod databases;
 pub mod doctor;
 pub mod drill;

@@ -23,19 +23,21 @@ pub(crate) use plan::connections;
 pub use report::{ExpectedChange, ExpectedItem, ProjectRun, RunMetrics, RunOutcome, RunReport, RunStats, StoreState};
 
 use crate::{
-    audit::{LogEnd, LogStart},
+    audit::{CAN_PASS, LogEnd, LogStart},
     config::ProjectConfig,
     context::{Context, new_run_id},
+    daemon,
     error::{OperationError, exit},
     health::ping::{self, Sign},
     project, replication,
     report::{Failure, SCHEMA_VERSION},
-    schedule::is_due,
+    schedule,
 };
-use havun_model::{Outcome, StoreName};
+use havun_model::{Outcome, ProjectName, StoreName};
 use havun_vault::SnapshotList;
 use jiff::Timestamp;
 use lease::Taken;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What to back up.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +113,26 @@ fn sign_off(cx: &Context, report: &RunReport) {
     let _told = ping::give(cx, sign, &body);
 }
 
+/// Backs up one project if its time has come, and tries no lagging replica of another. What killed runs have left behind
+/// is not looked for: [`clear_left_behind`] does that, once for all.
+///
+/// # Errors
+/// [`OperationError::UnknownProject`].
+pub(crate) fn run_one(cx: &Context, name: &ProjectName) -> Result<ProjectRun, OperationError> {
+    let project = project::find(cx, name.as_str())?;
+    let run_id = new_run_id(cx.now())?;
+    cx.observer.project_begins(&project.name, 1, 1);
+    let ended = run_project(cx, project, &RunOptions { due: true, ..RunOptions::default() }, &run_id);
+    cx.observer.project_ends(&ended);
+    Ok(ended)
+}
+
+/// Undoes what killed runs and drills have left behind: applications that rest, snapshots of file systems, scratch servers.
+pub(crate) fn clear_left_behind(cx: &Context) {
+    undo_left_behind(cx).iter().for_each(|(_, text)| tracing::warn!("{text}"));
+    crate::drill::sweep(cx);
+}
+
 fn run_project(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &str) -> ProjectRun {
     let mut run = ProjectRun::begin(project, cx.now());
     let result = match idle(cx, project, options) {
@@ -134,23 +156,17 @@ fn idle(cx: &Context, project: &ProjectConfig, options: &RunOptions) -> Option<R
     if project.paused && !options.force {
         return Some(RunOutcome::Paused);
     }
-    let asks = |project: &ProjectConfig| {
-        project.schedule.as_ref().is_some_and(|schedule| is_due(schedule, last_commit(cx, project), cx.now(), &cx.zone()))
-    };
-    (options.due && !asks(project)).then_some(RunOutcome::NotDue)
+    (options.due && !is_due(cx, project)).then_some(RunOutcome::NotDue)
 }
 
-/// When the newest snapshot was begun: as the first store that opens has it, else as the audit database has it.
-fn last_commit(cx: &Context, project: &ProjectConfig) -> Option<Timestamp> {
-    let stored = newest_stored(cx, project);
-    match stored {
-        Ok(list) => list.snapshots.last().map(|s| s.snapshot.started_at),
-        Err(_) => {
-            let rows = cx.audit().ok()?.logs(Some(project.name.as_str()), 1000).ok()?;
-            let committed =
-                rows.iter().find(|row| row.kind == "backup" && row.action == "run" && matches!(row.status.as_str(), "ok" | "partial"));
-            committed?.started_at.parse().ok()
-        }
+/// By the planner of the daemon; without an audit database, by the newest snapshot: that run then fails, and says why.
+fn is_due(cx: &Context, project: &ProjectConfig) -> bool {
+    match daemon::due_at(cx, project) {
+        Ok(at) => at.is_some_and(|at| at <= cx.now()),
+        Err(_) => project.schedule.as_ref().is_some_and(|schedule| {
+            let last = newest_stored(cx, project).ok().and_then(|list| list.snapshots.last().map(|s| s.snapshot.started_at));
+            schedule::is_due(schedule, last, cx.now(), &cx.zone())
+        }),
     }
 }
 
@@ -177,15 +193,22 @@ fn logged(cx: &Context, project: &ProjectConfig, options: &RunOptions, run_id: &
     start.target = project.root.display().to_string();
     start.strategy.clone_from(&project.strategy);
     let row = audit.begin_backup(&start).map_err(|e| OperationError::Audit(Box::new(e)))?;
-    let result = execute::execute(cx, project, options, run_id, &lease, run);
+    let result = catch_unwind(AssertUnwindSafe(|| execute::execute(cx, project, options, run_id, &lease, run)));
+    let result = result.unwrap_or_else(|panic| Err(panicked(project, &*panic)));
     if let Err(error) = &result {
         run.fail(error);
     }
     run.ended_at = cx.now();
     let written = audit.end(row, &log_end(run)).map_err(|e| OperationError::Audit(Box::new(e)));
-    lease.release(run.snapshot.is_some());
+    // A backup that lacks an item is tried again, by whichever host.
+    lease.release(run.snapshot.is_some() && !run.can_pass);
     alert(cx, run, run_id);
     result.and(written)
+}
+
+/// A mistake in this program ends the run of one project, and its row.
+fn panicked(project: &ProjectConfig, panic: &(dyn std::any::Any + Send)) -> OperationError {
+    OperationError::Panicked { doing: format!("the run of project `{}`", project.name), what: daemon::panic_text(panic) }
 }
 
 /// A run that is not `ok` needs a person; the next one that is closes the alert. One that the operator stopped says nothing.
@@ -226,7 +249,7 @@ fn log_end(run: &ProjectRun) -> LogEnd {
         bytes_added: stats.bytes_added,
         problems: run.problems.len() as u64,
         message,
-        details: serde_json::json!({ "outcome": run.outcome, "stats": run.stats, "items": run.items, "stores": run.stores, "warnings": run.warnings, "consistency": run.consistency, "metrics": run.metrics, "anomalies": run.anomalies }),
+        details: serde_json::json!({ "outcome": run.outcome, "stats": run.stats, "items": run.items, "stores": run.stores, "warnings": run.warnings, "consistency": run.consistency, CAN_PASS: run.can_pass, "metrics": run.metrics, "anomalies": run.anomalies }),
     }
 }
 
@@ -253,6 +276,7 @@ impl ProjectRun {
             problems: Vec::new(),
             warnings: Vec::new(),
             failure: None,
+            can_pass: false,
         }
     }
 
@@ -267,11 +291,14 @@ impl ProjectRun {
         if self.snapshot.is_some() {
             self.problems.push(failure.one_line());
         }
+        self.can_pass = error.can_pass();
         self.failure = Some(failure);
     }
 
     /// The outcome of what was stored and copied.
     fn settle(&mut self, stored: Outcome) {
+        // What was not copied waits in the queue of its own; an item that is missing needs another run.
+        self.can_pass = self.items.values().any(|item| item.outcome == Outcome::Failed);
         let whole = stored == Outcome::Ok && self.problems.is_empty() && self.stores.iter().all(|s| s.state == "stored");
         self.outcome = if whole { RunOutcome::Ok } else { RunOutcome::Partial };
     }

@@ -47,6 +47,8 @@ impl FromStr for Schedule {
             [minute, hour, day, month, week] => cron([minute, hour, day, month, week]),
             _ => Err("the number of words is wrong".to_owned()),
         };
+        let parsed =
+            parsed.and_then(|schedule| if schedule.ever_comes() { Ok(schedule) } else { Err("no month has such a day".to_owned()) });
         parsed.map(|schedule| Self { text: words.join(" "), ..schedule }).map_err(|why| ScheduleError { text: text.to_owned(), why })
     }
 }
@@ -90,6 +92,18 @@ impl Schedule {
             day = day.tomorrow().ok()?;
         }
         None
+    }
+
+    /// Whether it has a day at all: 30 February never comes. Any weekday falls on any date within 28 years.
+    fn ever_comes(&self) -> bool {
+        let mut day = civil::date(2000, 1, 1);
+        for _ in 0..(28 * 366) {
+            if self.has_day(day) {
+                return true;
+            }
+            day = day.saturating_add(jiff::Span::new().days(1));
+        }
+        false
     }
 
     /// Cron's rule: when both day fields are restricted, either suffices.
@@ -268,9 +282,12 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_day_is_never_due_again() {
-        let never = schedule("0 0 31 2 *");
-        assert!(!is_due(&never, Some(at("2026-01-01T00:00:00Z")), at("2030-01-01T00:00:00Z"), &TimeZone::UTC));
+    fn a_day_that_never_comes_is_refused() {
+        for never in ["0 0 31 2 *", "0 0 30 feb *", "0 0 31 4,6,9,11 *"] {
+            let error = never.parse::<Schedule>().unwrap_err();
+            assert!(error.to_string().contains("no month has such a day"), "{error}");
+        }
+        assert!("0 0 29 2 *".parse::<Schedule>().is_ok(), "leap years have it");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::{
     config::{ProjectConfig, StoreConfig},
     context::Context,
+    daemon::{self, DaemonStatus, plan::NextRun},
     error::{OperationError, exit},
     project::{self, OpenStore, vault_error},
     report::{Failure, SCHEMA_VERSION, combined_status},
@@ -46,6 +47,11 @@ pub struct StatusReport {
     pub projects: Vec<ProjectStatus>,
     /// Every store that they use.
     pub stores: Vec<StoreSpace>,
+    /// When each project is next backed up by itself, the next first.
+    pub next_runs: Vec<NextRun>,
+    /// The daemon; none where there has never been one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daemon: Option<DaemonStatus>,
 }
 
 /// One project.
@@ -138,8 +144,15 @@ impl StatusReport {
 /// # Errors
 /// [`OperationError::UnknownProject`]. What is wrong with a store is in the report.
 pub fn status(cx: &Context, options: &StatusOptions) -> Result<StatusReport, OperationError> {
-    let mut report =
-        StatusReport { schema_version: SCHEMA_VERSION, at: cx.now(), online: options.online, projects: Vec::new(), stores: Vec::new() };
+    let mut report = StatusReport {
+        schema_version: SCHEMA_VERSION,
+        at: cx.now(),
+        online: options.online,
+        projects: Vec::new(),
+        stores: Vec::new(),
+        next_runs: daemon::next_runs(cx, &options.projects)?,
+        daemon: daemon::daemon_status(cx),
+    };
     let mut spaces: BTreeMap<StoreName, StoreSpace> = BTreeMap::new();
     for project in project::select(cx, &options.projects)? {
         cx.check_cancelled()?;

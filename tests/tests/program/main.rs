@@ -3,6 +3,7 @@
 
 mod anomalies;
 mod archive;
+mod daemon;
 mod damage;
 mod drill_servers;
 mod drills;

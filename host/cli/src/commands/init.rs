@@ -9,7 +9,7 @@ use crate::{
 use clap::Args;
 use havun_operations::{
     config::{CONFIG_VARIABLE, Config, ConfigError, LOCAL_CONFIG, SYSTEM_CONFIG},
-    init::{self, EscrowKit, InitError, InitReport, Proposal, ProposeRequest, StepState},
+    init::{self, EscrowKit, InitError, InitReport, Proposal, ProposeRequest, StepState, UNIT_DIR, UnitState},
 };
 use std::{
     env,
@@ -61,6 +61,10 @@ pub struct InitArgs {
     /// Do not ask before writing the configuration
     #[arg(long, short)]
     pub yes: bool,
+    /// Write units for systemd into this folder, made for the configuration that there is: the daemon, and a timer in its
+    /// place
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = UNIT_DIR, group = "what")]
+    pub systemd: Option<PathBuf>,
 }
 
 pub fn execute(app: &App, args: &InitArgs) -> Result<u8, CliError> {
@@ -71,6 +75,9 @@ pub fn execute(app: &App, args: &InitArgs) -> Result<u8, CliError> {
     if args.with != ArchiveArgs::default() {
         let message = "these options need an archive to take over from".to_owned();
         return Err(CliError::Usage { message, hint: "give --from-archive URL, or call `havun-backup recover`".to_owned() });
+    }
+    if let Some(folder) = &args.systemd {
+        return write_units(app, folder, args.dry_run);
     }
     init::check_recipients(&args.escrow)?;
     let path = target(app);
@@ -86,6 +93,32 @@ pub fn execute(app: &App, args: &InitArgs) -> Result<u8, CliError> {
         (None, true) if app.global.config.is_none() => Err(app.config_path().err().unwrap_or_else(|| missing(&path))),
         (None, true) => Err(missing(&path)),
     }
+}
+
+fn write_units(app: &App, folder: &Path, dry_run: bool) -> Result<u8, CliError> {
+    let config = app.config()?;
+    let program = env::current_exe().map_err(|source| CliError::Io { doing: "cannot find this program".to_owned(), source })?;
+    let units = init::units(&config, &program);
+    if dry_run {
+        units.iter().for_each(|unit| app.ui.line(format!("# {}\n{}", folder.join(unit.name).display(), unit.text)));
+        return Ok(0);
+    }
+    let states = init::write_units(folder, &units)?;
+    for (unit, state) in units.iter().zip(&states) {
+        let path = folder.join(unit.name);
+        match state {
+            UnitState::Made => app.ui.line(format!("made     {}", path.display())),
+            UnitState::Same => app.ui.line(format!("same     {}", path.display())),
+            UnitState::Renewed => app.ui.line(format!("renewed  {}", path.display())),
+            UnitState::KeptBeside(beside) => {
+                app.ui.trouble(format!("kept     {}: it was changed by hand; the new one is {}", path.display(), beside.display()));
+            }
+        }
+    }
+    app.ui.line("\nNow let it begin, as a daemon or by a timer, not both:\n  systemctl daemon-reload");
+    app.ui.line("  systemctl enable --now havun-backup.service\n  systemctl enable --now havun-backup.timer");
+    app.ui.line("`havun-backup status` shows what comes next. After a change of stores or of secrets call `init --systemd` again.");
+    Ok(0)
 }
 
 fn missing(path: &Path) -> CliError {
@@ -188,6 +221,7 @@ impl InitArgs {
             dry_run: false,
             write: false,
             yes: true,
+            systemd: None,
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod archive;
 pub mod cleanup;
 pub mod completions;
 pub mod config;
+pub mod daemon;
 pub mod demo;
 pub mod doctor;
 pub mod erasure;

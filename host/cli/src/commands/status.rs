@@ -6,6 +6,7 @@ use crate::{
     ui::{Ui, failure_text, format, table::Table},
 };
 use clap::Args;
+use havun_operations::daemon::{DaemonLife, DaemonStatus};
 use havun_operations::storage::{ProjectStatus, StatusOptions, StatusReport, StoreSpace, status};
 use jiff::tz::TimeZone;
 
@@ -26,8 +27,41 @@ pub fn execute(app: &App, args: &StatusArgs) -> Result<u8, CliError> {
     let cx = app.context()?;
     let report = look(app, args)?;
     print(app.ui, &report, &cx.zone());
+    app.ui.lines(schedule(&report, &cx.zone()));
     app.ui.document(&report)?;
     Ok(report.exit_status())
+}
+
+/// What comes next, and whether anybody is there to do it.
+fn schedule(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    lines.extend(report.daemon.as_ref().map(|daemon| daemon_line(daemon, zone)));
+    if report.daemon.is_none() && !report.next_runs.is_empty() {
+        lines.push("daemon   there has been none: `havun-backup init --systemd` writes units for it".to_owned());
+    }
+    let mut table = Table::new(&["project", "next run"]);
+    for next in &report.next_runs {
+        let at = if next.at <= report.at { "now".to_owned() } else { format::time(next.at, zone) };
+        table.row([next.project.to_string(), at]);
+    }
+    if !report.next_runs.is_empty() {
+        lines.extend(table.lines(0));
+    }
+    lines
+}
+
+fn daemon_line(daemon: &DaemonStatus, zone: &TimeZone) -> String {
+    let time = |at| format::time(at, zone);
+    let state = match (daemon.life, daemon.mode.as_str()) {
+        (_, "once") => format!("was last called {}, by cron or a timer", time(daemon.beat_at)),
+        (DaemonLife::Alive, _) => format!("works since {}, process {}", time(daemon.started_at), daemon.pid),
+        (DaemonLife::Stuck, _) => format!("has shown no life since {}, process {}", time(daemon.beat_at), daemon.pid),
+        (DaemonLife::Stopped, _) => format!("stopped {}", time(daemon.stopped_at.unwrap_or(daemon.beat_at))),
+        (DaemonLife::Died, _) => format!("died after {}, without stopping in order", time(daemon.beat_at)),
+    };
+    let running = if daemon.running.is_empty() { String::new() } else { format!("; under way: {}", daemon.running.join(", ")) };
+    let leap = daemon.leap.as_ref().map(|leap| format!("; {}", leap.text())).unwrap_or_default();
+    format!("daemon   {state}{running}{leap}")
 }
 
 /// `report` without a period.

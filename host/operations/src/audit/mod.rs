@@ -26,6 +26,7 @@ pub(crate) mod process_key;
 mod queue;
 mod spool;
 mod statements;
+mod tasks;
 mod values;
 
 pub use alerts::{Alert, AlertRow};
@@ -34,6 +35,7 @@ pub use error::AuditError;
 pub(crate) use leases::{Claim, Lease, Wanted};
 pub use messages::{DeliveryRow, NewMessage, ToldRow};
 pub use queue::QueueRow;
+pub(crate) use tasks::{CAN_PASS, TaskRow};
 pub(crate) use values::{Arg, Row, args, parsed};
 
 use address::Address;
@@ -374,7 +376,7 @@ impl AuditLog {
     }
 
     /// Rows of this host whose process has died, and runs of other hosts whose lease has expired, become `interrupted`.
-    fn mark_interrupted(&self) -> Result<(), AuditError> {
+    pub(crate) fn mark_interrupted(&self) -> Result<(), AuditError> {
         self.mark_expired()?;
         for kind in LogKind::ALL {
             for row in self.fetch(statements::running(kind), args![&self.host])? {

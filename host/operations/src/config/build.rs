@@ -8,8 +8,9 @@ use super::{
     check::{Checker, port, whole},
     secret::Secret,
     types::{
-        Audit, Config, DatabaseConfig, Drill, DrillChoice, Health, Host, Keys, LockMode, Ping, PluginConfig, Priority, ProjectConfig,
-        ProjectDrill, QuiesceConfig, Retention, S3Store, SftpStore, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
+        Audit, Config, DaemonConfig, DatabaseConfig, Drill, DrillChoice, Health, Host, Keys, LockMode, Ping, PluginConfig, Priority,
+        ProjectConfig, ProjectDrill, QuiesceConfig, Retention, S3Store, SftpStore, SnapshotSource, StoreConfig, StoreKind, Tier,
+        UploadCheck,
     },
 };
 use havun_model::{ProjectName, StoreName, retention::Term};
@@ -40,6 +41,8 @@ const SCRATCH_USER: &str = "nobody";
 const LEASE: Span = Span::seconds(300);
 /// Shorter, and a busy server would take leases from runs that live.
 const SHORTEST_LEASE: Span = Span::seconds(1);
+/// Projects that the daemon backs up at once.
+const PARALLEL: usize = 2;
 /// Connections to a store over the network, unless it says otherwise.
 const CONNECTIONS: usize = 4;
 
@@ -60,6 +63,7 @@ pub(super) fn build(document: &DeTable<'_>, path: &Path, checker: &mut Checker<'
         notify: notify::notify(&root.section("notify"), checker),
         health: health(&root.section("health")),
         drill: drill(&root.section("drill"), checker),
+        daemon: daemon(&root.section("daemon")),
         host,
         plugins,
         projects,
@@ -297,6 +301,14 @@ fn drill(section: &Section<'_>, checker: &mut Checker<'_>) -> Drill {
         user: section.text("user").unwrap_or_else(|| SCRATCH_USER.to_owned()),
         accept_unproven: section.texts("accept_unproven"),
         databases: section.named("databases").map(|(name, _, table)| (name.to_owned(), database(name, &table))).collect(),
+    }
+}
+
+fn daemon(section: &Section<'_>) -> DaemonConfig {
+    DaemonConfig {
+        jitter: section.str("jitter").and_then(|text| text.parse().ok()).unwrap_or_default(),
+        parallel: section.value("parallel").and_then(whole).map_or(PARALLEL, usize::from),
+        metrics: section.str("metrics").and_then(|text| text.parse().ok()),
     }
 }
 

@@ -208,6 +208,10 @@ impl<'t> Checker<'t> {
             Rule::Span => text.parse::<Span>().err().map(|e| e.to_string()),
             Rule::Event => not_among(text, ToldEvent::ALL.map(ToldEvent::word).as_slice()),
             Rule::TimeOfDay => time_of_day(text).is_none().then(|| format!("`{text}` is not a time of day: write it as `07:00`")),
+            Rule::Socket => text
+                .parse::<std::net::SocketAddr>()
+                .err()
+                .map(|_| format!("`{text}` is not an address and a port: write `127.0.0.1:9105` or `[::1]:9105`")),
             Rule::Digest => text.parse::<Digest>().err().map(|e| e.to_string()),
             Rule::Address => (!is_address(text)).then(|| format!("`{text}` is not a mail address")),
             Rule::Rate => text.parse::<Rate>().err().map(|e| e.to_string()),

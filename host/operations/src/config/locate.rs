@@ -115,6 +115,17 @@ impl Config {
         Self::parse(&text, &absolute, meta.mode() & 0o7777)
     }
 
+    /// As much of a wrong file as can be understood, to say through whatever it names that it is wrong; for nothing else.
+    pub fn salvage(path: &Path) -> Option<Self> {
+        let absolute = std::path::absolute(path).ok()?;
+        let mut text = String::new();
+        std::fs::File::open(path).ok()?.take(LONGEST).read_to_string(&mut text).ok()?;
+        let (document, _) = DeTable::parse_recoverable(&text);
+        let mut checker = Checker::new(&text);
+        checker.document(&document, &ROOT);
+        Some(build(document.get_ref(), &absolute, &mut checker))
+    }
+
     /// Checks `text`, which was read from `path` (absolute) with permission bits `mode`.
     ///
     /// # Errors
@@ -148,6 +159,9 @@ fn warnings(config: &Config, plain: &[(usize, usize, String)]) -> Vec<String> {
         format!("{}:{line}:{column}: `{key}` stands there in plain text; better {{ file = \"…\" }}", config.path.display())
     };
     let mut warnings: Vec<String> = plain.iter().map(secret).collect();
+    if let Some(at) = config.daemon.metrics.filter(|at| !at.ip().is_loopback()) {
+        warnings.push(format!("[daemon] answers at {at}, where other machines may ask: /metrics names projects and stores"));
+    }
     for project in config.projects.values() {
         warnings.extend(seven_years(project).map(|why| format!("project `{}`: {why}", project.name)));
     }

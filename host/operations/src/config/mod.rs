@@ -37,6 +37,7 @@ pub(crate) use shape::ENGINES;
 pub use show::{Shown, show};
 pub use span::{Span, SpanError};
 pub use types::{
-    Audit, Config, DatabaseConfig, Drill, DrillChoice, Health, Host, Keys, LockMode, Ping, PluginConfig, Priority, ProjectConfig,
-    ProjectDrill, QuiesceConfig, Retention, S3Store, SPOOL, SftpStore, SnapshotSource, StoreConfig, StoreKind, Tier, UploadCheck,
+    Audit, Config, DaemonConfig, DatabaseConfig, Drill, DrillChoice, Health, Host, Keys, LockMode, Ping, PluginConfig, Priority,
+    ProjectConfig, ProjectDrill, QuiesceConfig, Retention, S3Store, SPOOL, SftpStore, SnapshotSource, StoreConfig, StoreKind, Tier,
+    UploadCheck,
 };

@@ -76,6 +76,7 @@ fn text(rule: Rule) -> Value {
         Rule::VolumeSize => "^[1-9][0-9]*([MGT]|%ORIGIN|%FREE|%VG)$",
         Rule::Objective => "^[1-9][0-9]{0,5}(min|h|d)$",
         Rule::Span => "^[0-9]+(s|m|min|h)$",
+        Rule::Socket => ":[0-9]+$",
         Rule::DrillChoice => "^(newest|oldest|random)$",
         Rule::Event => "^(failure|recovery|digest|report)$",
         Rule::TimeOfDay => "^([01][0-9]|2[0-3]):[0-5][0-9]$",

@@ -85,6 +85,8 @@ pub(super) enum Rule {
     Event,
     /// `07:00`.
     TimeOfDay,
+    /// `127.0.0.1:9105`.
+    Socket,
 }
 
 /// One key.
@@ -131,6 +133,7 @@ pub(super) static ROOT: Shape = Shape {
         optional("notify", Kind::Section(&notify::NOTIFY), "Who is told."),
         optional("health", Kind::Section(&HEALTH), "Who watches from elsewhere."),
         optional("drill", Kind::Section(&DRILL), "How restores are proven."),
+        optional("daemon", Kind::Section(&DAEMON), "How `havun-backup daemon` works."),
         optional("plugins", Kind::Named(&PLUGIN), "Strategies that are not built in, by name."),
         optional("projects", Kind::Named(&PROJECT), "What is backed up, by name."),
     ],
@@ -255,6 +258,23 @@ static PING: Shape = Shape {
         required("url", Kind::Secret, "Told of success by a POST; of a start at `/start` beneath it, of a failure at `/fail`."),
         optional("start", Kind::Secret, "Told of a start, in place of `/start`."),
         optional("failure", Kind::Secret, "Told of a failure, in place of `/fail`."),
+    ],
+};
+
+static DAEMON: Shape = Shape {
+    doc: "How `havun-backup daemon` works.",
+    keys: &[
+        optional(
+            "jitter",
+            Kind::Checked(Rule::Span),
+            "Each project begins up to so long after its moment, always equally long: `10m`; 0s unless said.",
+        ),
+        optional("parallel", Kind::Count(1, 16), "So many projects at once, 1 to 16; 2 unless said."),
+        optional(
+            "metrics",
+            Kind::Checked(Rule::Socket),
+            "Answers GET /metrics and /healthz there, as in 127.0.0.1:9105; nowhere unless said.",
+        ),
     ],
 };
 

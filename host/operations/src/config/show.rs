@@ -46,6 +46,7 @@ pub fn show(config: &Config, project: Option<&str>) -> Shown {
         add(&mut all, "notify", notify::notify(config));
         add(&mut all, "health", health(config));
         add(&mut all, "drill", drill(config));
+        add(&mut all, "daemon", daemon(config));
     }
     Shown { json: clean(all) }
 }
@@ -81,6 +82,11 @@ fn health(config: &Config) -> Value {
         clean(json!({ "url": secret(&ping.url), "start": own(&ping.start), "failure": own(&ping.failure) }))
     });
     clean(json!({ "textfile": config.health.textfile, "ping": ping }))
+}
+
+fn daemon(config: &Config) -> Value {
+    let d = &config.daemon;
+    clean(json!({ "jitter": d.jitter.to_string(), "parallel": d.parallel, "metrics": d.metrics.map(|at| at.to_string()) }))
 }
 
 fn drill(config: &Config) -> Value {

@@ -4,7 +4,7 @@ use super::{Objective, Price, Rate, Secret, Span, notify::Notify};
 use crate::schedule::Schedule;
 use havun_model::{Digest, ProjectName, StoreName, retention::Term};
 use jiff::tz::TimeZone;
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Config {
     pub health: Health,
     /// `[drill]`.
     pub drill: Drill,
+    /// `[daemon]`.
+    pub daemon: DaemonConfig,
     /// `[plugins.NAME]`: strategies that are not built in.
     pub plugins: BTreeMap<String, PluginConfig>,
     /// `[projects.NAME]`.
@@ -243,6 +245,17 @@ impl LockMode {
             Self::Compliance => "compliance",
         }
     }
+}
+
+/// `[daemon]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonConfig {
+    /// A project begins up to so long after each moment of its schedule.
+    pub jitter: Span,
+    /// So many projects at once, at least one.
+    pub parallel: usize,
+    /// Where metrics can be read; nowhere when there is none.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Which snapshot a drill restores.

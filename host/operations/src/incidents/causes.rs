@@ -13,6 +13,8 @@ const KINDS: &[(&str, &str)] = &[
     ("clock", "clock"),
     ("config", "configuration"),
     ("daemon", "daemon"),
+    ("start", "configuration"),
+    ("metrics", "daemon"),
     ("key", "key-permissions"),
     ("lease", "locked"),
     ("missed", "daemon"),
@@ -26,6 +28,8 @@ const KINDS: &[(&str, &str)] = &[
 /// The page where the message does not say more, by kind.
 const ELSE: &[(&str, &str)] = &[
     ("run", "run"),
+    ("cleanup", "run"),
+    ("task", "daemon"),
     ("replication", "archive-away"),
     ("health", "health"),
     ("scrub", "damage"),

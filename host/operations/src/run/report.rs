@@ -140,6 +140,8 @@ pub struct ProjectRun {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Whether it is not `ok` by something that may pass with nobody's help, so that it is tried again.
+    pub can_pass: bool,
 }
 
 impl ProjectRun {
