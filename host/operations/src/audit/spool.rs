@@ -39,7 +39,7 @@ impl AuditLog {
     }
 
     /// Writes what was kept. A file that cannot be read is set aside, and said; one that the database refuses waits on.
-    pub(super) fn write_late(&self) -> Result<(), AuditError> {
+    pub(crate) fn write_late(&self) -> Result<(), AuditError> {
         let Some(folder) = &self.spool else { return Ok(()) };
         for path in kept(folder) {
             match self.write_one(&path) {

@@ -18,7 +18,7 @@ use crate::{
     context::Context,
     error::{OperationError, exit, one_line},
     report::Failure,
-    run,
+    run::{self, RunOutcome},
 };
 use havun_model::ProjectName;
 use jiff::{SignedDuration, Timestamp};
@@ -123,7 +123,7 @@ struct Daemon {
     audit_away: bool,
     resumed_at: Timestamp,
     stop_before: Option<Instant>,
-    /// Projects that another host was at, and when that is asked again.
+    /// Projects that another host was at, or that failed, and when that is asked again.
     elsewhere: BTreeMap<ProjectName, Timestamp>,
     kept_at: Option<Instant>,
     told_at: Option<Instant>,
@@ -227,7 +227,8 @@ impl Daemon {
     fn note_elsewhere(&mut self, done: &Done) {
         let Some(run) = &done.run else { return };
         match self.cx.now().checked_add(ELSEWHERE) {
-            Ok(until) if run.outcome.is_idle() => self.elsewhere.insert(run.project.clone(), until),
+            // One that failed before its row could be written would begin again at once.
+            Ok(until) if run.outcome.is_idle() || matches!(run.outcome, RunOutcome::Failed | RunOutcome::Locked) => self.elsewhere.insert(run.project.clone(), until),
             _ => self.elsewhere.remove(&run.project),
         };
     }

@@ -20,6 +20,8 @@ use std::{collections::BTreeMap, time::SystemTime};
 /// [`OperationError::Audit`].
 pub(super) fn look(cx: &Context) -> Result<View, OperationError> {
     let audit = cx.audit()?;
+    // What ended while the database was away is not running any more.
+    audit.write_late().map_err(audit_error)?;
     audit.mark_interrupted().map_err(audit_error)?;
     let rows: BTreeMap<String, _> = audit.tasks().map_err(audit_error)?.into_iter().map(|row| (row.task.clone(), row)).collect();
     let mut tasks = Vec::new();
