@@ -67,8 +67,8 @@ fn in_mariadb() {
     server.sql("CREATE DATABASE in_place CHARACTER SET utf8mb4");
     let database = format!("engine = \"mariadb\"\nsocket = \"{}\"\nuser = \"root\"\ndatabase = \"in_place\"", server.socket().display());
     // A trigger that names its database would write whoever is erased in the scratch database into the live one.
-    let trigger = "CREATE TABLE gone (email VARCHAR(99)); \
-                   CREATE TRIGGER gone AFTER DELETE ON users FOR EACH ROW INSERT INTO in_place.gone VALUES (OLD.email);";
+    let trigger = "CREATE TABLE leavers (email VARCHAR(99)); \
+                   CREATE TRIGGER leaving AFTER DELETE ON users FOR EACH ROW INSERT INTO in_place.leavers VALUES (OLD.email);";
     let live = |sql: &str| {
         let more = if sql == FILL { trigger } else { "" };
         server.sql(&format!("USE in_place; {} {more}", sql.replace("DELETE FROM users", "TRUNCATE users")));
@@ -76,9 +76,9 @@ fn in_mariadb() {
     let machine = shop(&database, &live);
     erased_before_it_is_put_in_place(&machine, &|| server.sql("SELECT GROUP_CONCAT(name) FROM in_place.users").trim().to_owned());
     assert_eq!(server.sql("SHOW DATABASES LIKE 'in\\_place\\_havun%'"), "");
-    assert_eq!(server.sql("SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'in_place'").trim(), "gone");
+    assert_eq!(server.sql("SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'in_place'").trim(), "leaving");
     for name in server.sql("SHOW DATABASES LIKE 'in\\_place%'").lines() {
-        assert_eq!(server.sql(&format!("SELECT COUNT(*) FROM `{name}`.gone")).trim(), "0", "{name}");
+        assert_eq!(server.sql(&format!("SELECT COUNT(*) FROM `{name}`.leavers")).trim(), "0", "{name}");
     }
 }
 
