@@ -39,6 +39,8 @@ use std::collections::{BTreeMap, HashSet};
 
 /// A scheduled run may be so late.
 const GRACE: SignedDuration = SignedDuration::from_hours(1);
+/// A run that goes on for longer than this is no reason any more why nothing new is there.
+const LONG_RUN: SignedDuration = SignedDuration::from_hours(12);
 /// A store that is full within this time needs attention.
 const SPACE_DAYS: i64 = 14;
 /// Less free space than this needs attention whatever the growth.
@@ -257,7 +259,7 @@ fn look(cx: &Context, options: &HealthOptions) -> Result<HealthReport, Operation
     for project in projects {
         let rows = audit.runs(project.name.as_str(), RUNS).map_err(audit_error)?;
         let growth = storage::growth_per_day(cx, &project.name)?.unwrap_or(0);
-        let mut check = Check { cx, project, growth, latest: None, found: empty(project, growth) };
+        let mut check = Check { cx, project, growth, latest: None, running_since: None, found: empty(project, growth) };
         check.runs(&rows);
         check.missed(&rows);
         check.suspicions(&open);
@@ -267,8 +269,14 @@ fn look(cx: &Context, options: &HealthOptions) -> Result<HealthReport, Operation
         check.stores(&queue)?;
         latest = latest.max(check.latest);
         alerts::settle(cx, project.name.as_str(), &check.found.problems, &open);
+        if let Some(success) = check.found.last_success {
+            alerts::close_older_than(cx, project.name.as_str(), success, &open);
+        }
         report.healthy &= check.found.problems.is_empty();
         report.projects.push(check.found);
+    }
+    if options.projects.is_empty() {
+        alerts::close_of_nothing(cx, &open);
     }
     let found = host::look(cx, latest, &open);
     report.healthy &= found.problems.is_empty();
@@ -310,6 +318,8 @@ struct Check<'a> {
     growth: u64,
     /// The latest moment that a run or a snapshot names.
     latest: Option<Timestamp>,
+    /// When the run that goes on now began.
+    running_since: Option<Timestamp>,
     found: ProjectHealth,
 }
 
@@ -336,6 +346,7 @@ impl Check<'_> {
         self.found.last_run = last.map(last_run);
         self.found.last_success = ended.clone().find(|row| row.status == "ok").and_then(|row| row.started_at.parse().ok());
         self.latest = rows.iter().filter_map(|row| row.started_at.parse().ok()).max();
+        self.running_since = rows.iter().find(|row| row.status == "running").and_then(|row| row.started_at.parse().ok());
         if self.project.paused {
             self.paused();
         } else if self.project.schedule.is_none() {
@@ -568,6 +579,10 @@ impl Check<'_> {
             schedule.latest_before(latest, &cx.zone())
         });
         if let Some(due) = due.filter(|due| good < *due) {
+            let is_at_it = |since: &Timestamp| *since >= due && cx.now().duration_since(*since) < LONG_RUN;
+            if let Some(since) = self.running_since.filter(is_at_it) {
+                return self.note(Some(name), format!("the run that was due at {due} goes on since {since}"));
+            }
             let hours = cx.now().duration_since(good).as_hours();
             self.problem(
                 FindingKind::Age,

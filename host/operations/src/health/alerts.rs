@@ -3,6 +3,7 @@
 
 use super::{Finding, FindingKind, kind::Whose};
 use crate::{audit::AlertRow, context::Context, error::exit, report::Failure};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// The one alert of earlier versions, for all findings of a project.
@@ -36,6 +37,26 @@ pub(super) fn settle(cx: &Context, project: &str, problems: &[Finding], open: &[
         if (ours && gone && is_seen) || row.kind == FORMER {
             cx.alert(project, &row.store, &row.kind, None, "");
         }
+    }
+}
+
+/// Closes what a good run since has mended, wherever it ran: a run closes the alerts of its own host only.
+pub(super) fn close_older_than(cx: &Context, project: &str, success: Timestamp, open: &[AlertRow]) {
+    let of_runs = open.iter().filter(|row| row.project == project && matches!(row.kind.as_str(), "run" | "lease"));
+    for row in of_runs.filter(|row| row.last_seen.parse::<Timestamp>().is_ok_and(|seen| seen < success)) {
+        cx.alert(project, &row.store, &row.kind, None, "");
+    }
+}
+
+/// Closes alerts about projects and stores that the configuration does not name any more: nothing else ever would.
+pub(super) fn close_of_nothing(cx: &Context, open: &[AlertRow]) {
+    let is_known = |row: &AlertRow| {
+        let project = cx.config.projects.values().find(|project| project.name.as_str() == row.project);
+        let has = |project| crate::project::store_order(cx, project, None).is_ok_and(|all| all.iter().any(|name| name.as_str() == row.store));
+        project.is_some_and(|project| row.store.is_empty() || has(project))
+    };
+    for row in open.iter().filter(|row| !row.project.is_empty() && !is_known(row)) {
+        cx.alert(&row.project, &row.store, &row.kind, None, "");
     }
 }
 
