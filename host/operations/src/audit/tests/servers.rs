@@ -189,7 +189,9 @@ fn no_run_is_lost_when_the_server_goes_away_in_the_middle_of_it() {
         let spool = folder.path().join("audit-spool");
         let waits = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&waits);
-        let sleeper = Arc::new(move |_| drop(counted.fetch_add(1, Ordering::Relaxed)));
+        let sleeper = Arc::new(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
         let access = Access { spool: Some(&spool), sleeper, ..Access::new(&url, "here") };
         let log = AuditLog::open_with(&access).unwrap();
         let wanted = Wanted { project: "shop", run_id: "run-0", slot: Some(at(0)), ttl: Duration::from_secs(60), force: false };
