@@ -15,7 +15,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "init",
     "run",
     "list",
@@ -38,6 +38,7 @@ const COMMANDS: [&str; 25] = [
     "logs",
     "notify",
     "config",
+    "daemon",
     "demo",
     "completions",
     "man",
@@ -77,7 +78,7 @@ fn every_command_explains_itself_and_no_other_is_there() {
 #[test]
 fn a_wrong_command_line_ends_with_2_and_says_what_is_near() {
     call(&["restor"]).ended(2).says("'restore'");
-    call(&["daemon"]).ended(2).says("unrecognized subcommand 'daemon'");
+    call(&["deamon"]).ended(2).says("'daemon'");
     call(&["run", "--projcet", "x"]).ended(2).says("--project");
     call(&[]).ended(2);
     call(&["restore"]).ended(2).says("--project");
