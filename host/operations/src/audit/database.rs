@@ -29,6 +29,9 @@ const OPENING: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(
 /// The same in the middle of work: long enough for a server that is started again.
 const GOING_ON: [Duration; 5] =
     [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(6)];
+/// Between one attempt to open a file that another process is opening and the next.
+const BUSY: Duration = Duration::from_millis(50);
+const BUSY_TRIES: u32 = 40;
 /// The tables are brought up to date within this time.
 const MIGRATING: Duration = Duration::from_secs(300);
 /// How often a transaction is begun that the server undoes because of another one.
@@ -143,6 +146,7 @@ impl Database {
     /// A new connection; a server that is away is asked again a few times, once for all.
     fn connect(&self, waits: &[Duration]) -> Result<Connection, AuditError> {
         let mut waits = waits.iter().take_while(|_| !self.given_up.load(Ordering::Relaxed));
+        let mut busy = BUSY_TRIES;
         loop {
             let error = match self.runtime.block_on(Connection::open(&self.address)) {
                 Ok(connection) => {
@@ -151,6 +155,11 @@ impl Database {
                 }
                 Err(error) => error,
             };
+            if self.is_busy(&error) && busy > 0 {
+                busy -= 1;
+                (self.sleeper)(BUSY);
+                continue;
+            }
             if !self.went_away(&error) {
                 return Err(failed("open")(error));
             }
@@ -160,6 +169,12 @@ impl Database {
             };
             (self.sleeper)(*wait);
         }
+    }
+
+    /// SQLite waits for no lock while a file is given a log of its own (WAL): who opens it at that moment is refused at once.
+    fn is_busy(&self, error: &sqlx::Error) -> bool {
+        let code = error.as_database_error().and_then(|error| error.code());
+        self.address.is_file() && matches!(code.as_deref(), Some("5" | "261" | "517"))
     }
 
     fn went_away(&self, error: &sqlx::Error) -> bool {

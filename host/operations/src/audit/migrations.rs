@@ -8,7 +8,12 @@ use sqlx::{
     AssertSqlSafe, MySqlConnection, PgConnection, Row as _, SqlSafeStr as _, SqliteConnection,
     migrate::{MigrateError, Migration, Migrator},
 };
-use std::{fs, io, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// In the order of their numbers; a file that was ever released never changes.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -16,6 +21,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// Byte for byte, trailing spaces included: MariaDB's and MySQL's name for it, and what comes nearest in older servers.
 const COLLATIONS: [&str; 3] = ["utf8mb4_nopad_bin", "utf8mb4_0900_bin", "utf8mb4_bin"];
 
+/// Races for migrations of a file are over within this time.
+const RACING: Duration = Duration::from_secs(30);
+/// So often it may fail in the same place.
+const TRIES: u32 = 4;
 /// Names of locks are one for the whole server.
 const MYSQL_LOCK: &str = "SELECT GET_LOCK(CONCAT('havun-backup ', MD5(DATABASE())), 60) AS held";
 const MYSQL_UNLOCK: &str = "SELECT RELEASE_LOCK(CONCAT('havun-backup ', MD5(DATABASE()))) AS held";
@@ -28,14 +37,22 @@ pub(super) async fn run(connection: &mut Connection) -> Result<(), AuditError> {
     }
 }
 
-/// SQLite has no lock for migrations: who loses a race against another process finds the tables made the next time.
+/// SQLite has no lock for migrations: who loses a race against another process for one of them goes on with the next.
 async fn sqlite(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
-    for _ in 0..2 {
-        if MIGRATIONS.run(&mut *connection).await.is_ok() {
-            return Ok(());
+    let (begun, mut failed_at, mut failures) = (Instant::now(), None, 0);
+    loop {
+        let error = match MIGRATIONS.run(&mut *connection).await {
+            Err(error @ (MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))) => error,
+            ended => return ended,
+        };
+        let at = if let MigrateError::ExecuteMigration(_, version) = &error { Some(*version) } else { None };
+        failures = if at == failed_at { failures + 1 } else { 1 };
+        failed_at = at;
+        // A race is lost once for each migration; what fails in one place again and again is no race.
+        if failures > TRIES || begun.elapsed() >= RACING {
+            return Err(error);
         }
     }
-    MIGRATIONS.run(connection).await
 }
 
 /// Under a lock of our own: the one of sqlx waits for a negative time, which MariaDB takes for no lock at all.
