@@ -41,8 +41,9 @@ fn a_run_that_panics_lets_the_application_go_on() {
     let root = machine.project("shop", "files", &hooks);
     fs::write(root.join("a"), "1").unwrap();
     let cx = context(&machine, Cancel::default(), Arc::new(When("files", || panic!("in the middle of the run"))));
-    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&cx, &RunOptions::default())));
-    assert!(ended.is_err(), "{ended:?}");
+    let report = run(&cx, &RunOptions::default()).unwrap();
+    assert_eq!(report.projects[0].outcome, RunOutcome::Failed, "{report:?}");
+    assert!(format!("{:?}", report.projects[0].failure).contains("in the middle of the run"), "{report:?}");
     assert_eq!(fs::read_to_string(&log).unwrap(), "before\nafter\n");
     assert_eq!(fs::read_dir(machine.at("state/pauses")).unwrap().count(), 0);
     // The next run finds nothing that would hold it up.
