@@ -216,7 +216,8 @@ impl PreparedCleanup<'_> {
         let circumstances = Circumstances { now: cx.now(), zone: &zone, held: &held, clock };
         let mut verdicts = decide_hot(&candidates, project.retention.hot, FLOOR, &circumstances);
         let going: BTreeSet<SnapshotId> = verdicts.iter().filter(|v| !v.keep).map(|v| v.id).collect();
-        let archived = if going.is_empty() { Archived::Asked(Vec::new()) } else { Archived::of(cx, project, &vault, &list.snapshots, &going) };
+        let archived =
+            if going.is_empty() { Archived::Asked(Vec::new()) } else { Archived::of(cx, project, &vault, &list.snapshots, &going) };
         for verdict in verdicts.iter_mut().filter(|v| !v.keep) {
             let retain_until = list.snapshots.iter().find(|s| s.id == verdict.id).map(|s| s.snapshot.retention.retain_until);
             if let Some(reason) = archived.objection(verdict.id, retain_until, cx.now()) {

@@ -35,8 +35,7 @@ pub struct RunArgs {
 pub fn execute(app: &App, args: &RunArgs) -> Result<u8, CliError> {
     let cx = app.context()?;
     app.warn(&cx.config);
-    let options =
-        RunOptions { projects: args.project.clone(), due: args.due, dry_run: args.dry_run, force: args.force };
+    let options = RunOptions { projects: args.project.clone(), due: args.due, dry_run: args.dry_run, force: args.force };
     let ended = run(&cx, &options);
     if !args.dry_run {
         after_command(&cx);

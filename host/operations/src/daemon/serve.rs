@@ -228,7 +228,9 @@ impl Daemon {
         let Some(run) = &done.run else { return };
         match self.cx.now().checked_add(ELSEWHERE) {
             // One that failed before its row could be written would begin again at once.
-            Ok(until) if run.outcome.is_idle() || matches!(run.outcome, RunOutcome::Failed | RunOutcome::Locked) => self.elsewhere.insert(run.project.clone(), until),
+            Ok(until) if run.outcome.is_idle() || matches!(run.outcome, RunOutcome::Failed | RunOutcome::Locked) => {
+                self.elsewhere.insert(run.project.clone(), until)
+            }
             _ => self.elsewhere.remove(&run.project),
         };
     }

@@ -52,7 +52,8 @@ pub(super) fn close_older_than(cx: &Context, project: &str, success: Timestamp, 
 pub(super) fn close_of_nothing(cx: &Context, open: &[AlertRow]) {
     let is_known = |row: &AlertRow| {
         let project = cx.config.projects.values().find(|project| project.name.as_str() == row.project);
-        let has = |project| crate::project::store_order(cx, project, None).is_ok_and(|all| all.iter().any(|name| name.as_str() == row.store));
+        let has =
+            |project| crate::project::store_order(cx, project, None).is_ok_and(|all| all.iter().any(|name| name.as_str() == row.store));
         project.is_some_and(|project| row.store.is_empty() || has(project))
     };
     for row in open.iter().filter(|row| !row.project.is_empty() && !is_known(row)) {

@@ -15,8 +15,8 @@ pub use edit::{append, set_escrow, write_new};
 pub use escrow::{EscrowKit, check_recipients, needs_escrow};
 pub use prepare::{InitReport, InitStep, StepState, check, prepare};
 pub(crate) use prepare::{Parts, check_parts};
-pub use systemd::{UNIT_DIR, Unit, UnitState, units, write_units};
 pub use propose::{Proposal, ProposeRequest, ProposedProject, propose};
+pub use systemd::{UNIT_DIR, Unit, UnitState, units, write_units};
 
 use crate::{
     config::ConfigError,

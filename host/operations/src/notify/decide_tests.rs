@@ -140,7 +140,10 @@ fn told_of(alerts: &[(&str, &str, i64)]) -> Vec<String> {
 #[test]
 fn one_cause_is_one_message_whoever_finds_it_first() {
     assert_eq!(told_of(&[("run", "", 0), ("age", "", 60)]), ["run"]);
-    assert_eq!(told_of(&[("run", "", 0), ("replication", "far", 1), ("age", "", 60), ("missed", "", 61)]), ["run", "replication", "missed"]);
+    assert_eq!(
+        told_of(&[("run", "", 0), ("replication", "far", 1), ("age", "", 60), ("missed", "", 61)]),
+        ["run", "replication", "missed"]
+    );
     assert_eq!(told_of(&[("replication", "far", 0), ("store", "far", 10), ("lag", "far", 11), ("age", "", 12)]), ["replication"]);
     assert_eq!(told_of(&[("store", "far", 0), ("replication", "far", 10)]), ["store"]);
     assert_eq!(told_of(&[("replication", "far", 0), ("store", "near", 10), ("space", "far", 11)]), ["replication", "store", "space"]);

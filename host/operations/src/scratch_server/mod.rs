@@ -131,10 +131,7 @@ impl ScratchError {
 
     /// The server is not there, or lacks something, which is no fault of the backup.
     pub fn is_of_this_host(&self) -> bool {
-        matches!(
-            self,
-            Self::NotInstalled { .. } | Self::Lacks { .. } | Self::NoUser { .. } | Self::LongPath { .. } | Self::Io { .. }
-        )
+        matches!(self, Self::NotInstalled { .. } | Self::Lacks { .. } | Self::NoUser { .. } | Self::LongPath { .. } | Self::Io { .. })
     }
 
     pub fn is_cancelled(&self) -> bool {

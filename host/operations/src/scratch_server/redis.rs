@@ -115,7 +115,11 @@ fn wait(server: &mut ScratchServer, log: &Path, cancel: &Cancel) -> Result<(), S
             // Nobody here kills it while it loads: the kernel does, for want of memory.
             if status.signal() == Some(9) {
                 let (title, version) = (Family::Redis.title(), server.version.clone());
-                return Err(ScratchError::Lacks { title, version, what: "it was killed while it loaded, probably for want of memory".to_owned() });
+                return Err(ScratchError::Lacks {
+                    title,
+                    version,
+                    what: "it was killed while it loaded, probably for want of memory".to_owned(),
+                });
             }
             return Err(judge(&server.version, &format!("it ended ({status})"), log));
         }
