@@ -9,12 +9,15 @@
 # (setfattr from the package attr). Ends with 5 where something is damaged, and then has restored whatever is whole.
 #
 # Openssl's command line does not check the tags of AES-GCM. What is read is checked by SHA-256 instead: each object against
-# its name, each chunk against its id. Slow: about 1 MB a second. havun_decode.py is the fast way.
+# its name, each chunk against its id. Keys stand in openssl's arguments for a moment: use it where nobody else is logged in.
+# Nothing is written outside of TARGET and a scratch folder, whatever the vault says. Slow: about 1 MB a second.
+# havun_decode.py is the fast way.
 set -euo pipefail
+umask 077
 export LC_ALL=C
-[ $# -ge 1 ] && [ $# -le 3 ] || { sed -n '2,15p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] && [ $# -le 3 ] || { sed -n '2,17p' "$0" >&2; exit 2; }
 VAULT=$1 TARGET=${2:-} WANTED=${3:-} DAMAGE=0 KEYS=()
-WORK=$(mktemp -d); trap 'rm -rf "$WORK"' EXIT; mkdir "$WORK/c" "$WORK/delta"
+WORK=$(mktemp -d); trap 'rm -rf "$WORK"' EXIT; mkdir "$WORK/c" "$WORK/ok" "$WORK/delta"
 damaged() { echo "damaged: $*" >&2; DAMAGE=5; }
 sum() { sha256sum < "$1" | cut -c1-64; }
 hex() { od -An -v -tx1 "$@" | tr -d ' \n'; }
@@ -58,6 +61,17 @@ plain() {
 
 # --- Packs -----------------------------------------------------------------------------------------------------------
 
+# Takes from a tar stream only what a pack may hold: regular files that are named by a SHA-256.
+take() {
+  local bad=0
+  rm -rf "$WORK/x"; mkdir "$WORK/x"
+  tar -x --no-same-owner -C "$WORK/x" || bad=1
+  [ ! -d "$WORK/x/c" ] || [ -L "$WORK/x/c" ] ||
+    find "$WORK/x/c" -maxdepth 1 -type f -regextype posix-extended -regex '.*/[0-9a-f]{64}' -exec mv -f -t "$WORK/c" {} +
+  rm -rf "$WORK/x"
+  return "$bad"
+}
+
 # Unpacks the chunks of a pack into $WORK/c, or keeps the frames of deltas with the names of their bases.
 unpack() {
   local pack=$WORK/pack size toc frames at entries bases offset stored frame n ids
@@ -65,12 +79,13 @@ unpack() {
   size=$(stat -c %s "$pack"); n=$(u32 "$pack" $((size - 9)))
   toc=$((size - 9 - 8 * n - 8 - $(u32 "$pack" $((size - 17))) + 8))
   if [ "$(hex -j $((toc + 8)) -N 1 "$pack")" != 03 ]; then
-    { zstd -dcq "$pack" | tar -x -C "$WORK"; } 2> "$WORK/tar" || damaged "$1: $(head -1 "$WORK/tar")"
+    { zstd -dcq "$pack" | take; } 2> "$WORK/tar" || damaged "$1: $(head -1 "$WORK/tar")"
     return 0
   fi
   frames=$(u32 "$pack" $((toc + 12))) at=$((toc + 16))
   for ((frame = 0; frame < frames; frame++)); do
     offset=$(u64 "$pack" "$at") stored=$(u32 "$pack" $((at + 8))) entries=$(u32 "$pack" $((at + 16))) at=$((at + 20)) ids=()
+    [ "${entries:-0}" -gt 0 ] || { damaged "$1: its table of contents is none"; return 0; }
     for ((n = 0; n < entries; n++)); do ids+=("$(hex -j "$at" -N 32 "$pack")"); at=$((at + 40)); done
     bases=$(u32 "$pack" "$at"); at=$((at + 4))
     tail -c +$((offset + 1)) "$pack" 2> /dev/null | head -c "$stored" > "$WORK/delta/${ids[0]}.zst"
@@ -85,15 +100,18 @@ chunk() {
   local id=$1 frame base
   if [ ! -e "$WORK/c/$id" ] && [ -e "$WORK/delta/$id.frame" ]; then
     frame=$(cat "$WORK/delta/$id.frame")
+    # A delta that rests on itself, over however many others, ends as a chunk that is missing.
+    rm -f "$WORK/delta/$id.frame"
     while read -r base; do chunk "$base" || return 1; done < <(cat "$WORK/delta/$frame.bases"; echo)
     while read -r base; do cat "$WORK/c/$base"; done < <(cat "$WORK/delta/$frame.bases"; echo) > "$WORK/prefix.$frame"
-    zstd -dcq --patch-from="$WORK/prefix.$frame" < "$WORK/delta/$frame.zst" 2> "$WORK/tar" | tar -x -C "$WORK" 2>> "$WORK/tar" || true
+    zstd -dcq --patch-from="$WORK/prefix.$frame" < "$WORK/delta/$frame.zst" 2> "$WORK/tar" | take 2>> "$WORK/tar" || true
     rm -f "$WORK/prefix.$frame"
   fi
   [ -n "$id" ] || return 0
-  [ -e "$WORK/ok.$id" ] && return 0
+  [[ $id =~ ^[0-9a-f]{64}$ ]] || { damaged "no chunk has such an id"; return 1; }
+  [ -e "$WORK/ok/$id" ] && return 0
   [ -e "$WORK/c/$id" ] && [ "$(sum "$WORK/c/$id")" = "$id" ] || { damaged "chunk $id is missing or damaged"; return 1; }
-  : > "$WORK/ok.$id"
+  : > "$WORK/ok/$id"
 }
 
 # --- Manifest and tree -----------------------------------------------------------------------------------------------
@@ -101,15 +119,17 @@ chunk() {
 # All entries, one line each: fields apart by 1f, line feeds and 1f in them escaped as printf %b reads them.
 manifest() {
   local level=$1 depth=$2 id below
+  # Bash reads a text in arithmetic as an expression, commands in it included: only digits come near it, here and below.
+  [[ $depth =~ ^[0-9]{1,2}$ ]] || { damaged "the snapshot names no depth of its list of files"; return 0; }
   for ((; depth > 0; depth--)); do
     below=
     for id in $level; do chunk "$id" && below+=" $(jq -r .chunk "$WORK/c/$id")"; done
     level=$below
   done
   for id in $level; do
-    chunk "$id" && jq -r 'def e: tostring | gsub("\n"; "\\n") | gsub("\u001f"; "\\x1f");
-      [.type, .path, .mode, .uid, .gid, .mtime[0], .mtime[1], .target // "", (.rdev // [] | join(" ")), .link_group // "", .size // 0,
-       (.sparse // [] | map(join(" ")) | join(",")), (.chunks // [] | join(" ")),
+    chunk "$id" && jq -r 'def n: if type == "number" then floor else error("no number") end; def e: tostring | gsub("\n"; "\\n") | gsub("\u001f"; "\\x1f");
+      [.type, .path, .mode, (.uid | n), (.gid | n), (.mtime[0] | n), (.mtime[1] | n), .target // "", (.rdev // [] | map(n) | join(" ")),
+       .link_group // "", (.size // 0 | n), (.sparse // [] | map(map(n) | join(" ")) | join(",")), (.chunks // [] | join(" ")),
        (.xattrs // {} | to_entries | map(.key + " " + .value) | join(","))] | map(e) | join("\u001f")' "$WORK/c/$id"
   done
 }
@@ -123,6 +143,7 @@ fill() { # FILE SIZE SPARSE CHUNKS
     for id in $4; do cat "$WORK/c/$id"; done > "$WORK/data"
     : > "$file"
     while read -r offset length; do
+      [[ $offset$length =~ ^[0-9]{2,38}$ ]] || return 1
       dd if="$WORK/data" of="$file" iflag=skip_bytes,count_bytes,fullblock oflag=seek_bytes skip="$at" count="$length" seek="$offset" bs=1M conv=notrunc status=none
       at=$((at + length))
     done < <(tr , '\n' <<< "$3")
@@ -133,6 +154,7 @@ fill() { # FILE SIZE SPARSE CHUNKS
 
 metadata() { # PATH TYPE MODE UID GID SECONDS NANOS XATTRS
   local name value
+  [[ $3 =~ ^[0-7]{1,5}$ ]] && [[ $4$5$7 =~ ^[0-9]+$ ]] && [[ $6 =~ ^-?[0-9]+$ ]] || { damaged "$1: its owner, mode or time is none"; return 0; }
   if [ "$(id -u)" = 0 ]; then chown -h "$4:$5" "$1"; fi
   if [ -n "$8" ] && command -v setfattr > /dev/null; then
     while read -r name value; do
@@ -148,26 +170,33 @@ metadata() { # PATH TYPE MODE UID GID SECONDS NANOS XATTRS
   fi
 }
 
+# Whether RAW stays beneath TARGET, with no link on the way.
+inside() {
+  case "/$1/" in *//* | */./* | */../*) return 1 ;; esac
+  local above=$TARGET/$1; above=${above%/*}
+  [ "$(realpath -m -- "$above"; echo .)" = "$above"$'\n.' ]
+}
+
 entry() {
-  local type path mode uid gid seconds nanos target rdev group size sparse chunks xattrs raw parent
+  local type path mode uid gid seconds nanos target rdev group size sparse chunks xattrs raw
   IFS=$'\x1f' read -r type path mode uid gid seconds nanos target rdev group size sparse chunks xattrs <<< "$1"
   printf -v raw %b "$path"; printf -v target %b "$target"
-  case "/$raw/" in *//* | */./* | */../*) damaged "the path $path leaves its folder"; return ;; esac
-  path=$TARGET/$raw; parent=$(dirname "$path.")
-  if [ "$(realpath -m "$parent")" != "$parent" ]; then damaged "$path: its folder is a link"; return; fi
-  mkdir -p "$parent"
+  inside "$raw" || { damaged "the path $path leaves its folder"; return; }
+  path=$TARGET/$raw; mkdir -p -- "${path%/*}"
+  if [ -L "$path" ] || { [ -e "$path" ] && { [ "$type" != dir ] || [ ! -d "$path" ]; }; }; then damaged "$path is there twice"; return; fi
   if [ -n "$group" ]; then
     printf -v group %b "$group"
-    if [ "$group" != "$raw" ] && [ -e "$TARGET/$group" ]; then ln "$TARGET/$group" "$path"; return; fi
+    if [ "$group" != "$raw" ] && inside "$group" && [ -f "$TARGET/$group" ] && [ ! -L "$TARGET/$group" ]; then
+      ln -T -- "$TARGET/$group" "$path"; return
+    fi
   fi
   case $type in
-    dir) mkdir -p "$path"; printf '%s\n' "$1" >> "$WORK/folders"; return ;;
-    file) fill "$TARGET/.partial" "$size" "$sparse" "$chunks" || { rm -f "$TARGET/.partial"; damaged "$path"; return; }
-      mv -T "$TARGET/.partial" "$path" ;;
-    symlink) ln -s -- "$target" "$path" ;;
-    fifo) mkfifo "$path" ;;
+    dir) mkdir -p -- "$path"; printf '%s\n' "$1" >> "$WORK/folders"; return ;;
+    file) fill "$path" "$size" "$sparse" "$chunks" || { rm -f -- "$path"; damaged "$path"; return; } ;;
+    symlink) ln -sT -- "$target" "$path" ;;
+    fifo) mkfifo -- "$path" ;;
     char | block) if [ "$(id -u)" != 0 ]; then echo "note: $path: a $type device is made by root only" >&2; return; fi
-      read -r -a rdev <<< "$rdev"; mknod "$path" "${type:0:1}" "${rdev[@]}" ;;
+      read -r -a rdev <<< "$rdev"; mknod -- "$path" "${type:0:1}" "${rdev[@]}" ;;
     *) echo "note: $path: a $type is not restored" >&2; return ;;
   esac
   metadata "$path" "$type" "$mode" "$uid" "$gid" "$seconds" "$nanos" "$xattrs"
@@ -207,6 +236,7 @@ manifest "$(jq -r .manifest.chunk "$WORK/snapshot.json")" "$(jq -r .manifest.dep
 while IFS= read -r line; do entry "$line"; done < "$WORK/entries"
 # Folders last, the deepest first, so that nothing changes their times or is kept out by their modes.
 while IFS=$'\x1f' read -r type path mode uid gid seconds nanos _ _ _ _ _ _ xattrs; do
-  printf -v path %b "$path"; metadata "$TARGET/$path" dir "$mode" "$uid" "$gid" "$seconds" "$nanos" "$xattrs"
+  printf -v path %b "$path"; [ ! -L "$TARGET/$path" ] || continue
+  metadata "$TARGET/$path" dir "$mode" "$uid" "$gid" "$seconds" "$nanos" "$xattrs"
 done < <(tac "$WORK/folders")
 exit "$DAMAGE"

@@ -4,7 +4,10 @@
 //! an `@` is followed by a zero-width space. A title holds 256 characters, a description 4,096, 25 facts of 256 and 1,024, all
 //! together 6,000.
 
-use crate::{Channel, Message, Patience, SendError, Severity, http::Poster};
+use crate::{
+    Message, Severity,
+    chat::{cut, escaped, in_block},
+};
 use serde_json::{Value, json};
 
 const TITLE: usize = 256;
@@ -13,30 +16,7 @@ const FACTS: usize = 8;
 const FACT_NAME: usize = 60;
 const FACT: usize = 240;
 
-/// A webhook.
-pub struct DiscordChannel {
-    poster: Poster,
-}
-
-impl DiscordChannel {
-    /// # Errors
-    /// [`SendError::Setting`].
-    pub fn new(url: &str, patience: Patience) -> Result<Self, SendError> {
-        Ok(Self { poster: Poster::new(url, None, patience)? })
-    }
-}
-
-impl Channel for DiscordChannel {
-    fn send(&self, message: &Message) -> Result<(), SendError> {
-        self.poster.post(&body(message).to_string(), &[])
-    }
-
-    fn probe(&self) -> Result<String, SendError> {
-        self.poster.reach()
-    }
-}
-
-fn body(message: &Message) -> Value {
+pub(crate) fn body(message: &Message) -> Value {
     let colour = match message.severity {
         Severity::Critical => 0x00c6_2828,
         Severity::Warning => 0x00ef_8f00,
@@ -44,7 +24,7 @@ fn body(message: &Message) -> Value {
     };
     let fact =
         |field: &crate::Field| json!({ "name": escape(&field.name, FACT_NAME), "value": escape(&field.value, FACT), "inline": true });
-    let facts: Vec<Value> = message.fields.iter().take(FACTS).filter(|field| !field.value.is_empty()).map(fact).collect();
+    let facts: Vec<Value> = message.fields.iter().filter(|field| !field.value.is_empty()).take(FACTS).map(fact).collect();
     json!({
         "allowed_mentions": { "parse": [] },
         "embeds": [{
@@ -59,31 +39,15 @@ fn body(message: &Message) -> Value {
 
 /// Inside a block nothing is a mark but its end; nobody is called from there.
 fn block(text: &str, limit: usize) -> String {
-    cut(&text.trim_end().replace("```", "'''"), limit)
+    cut(&in_block(text), limit)
 }
 
-/// Escaped, and not longer than `limit` characters after that.
 fn escape(text: &str, limit: usize) -> String {
-    let mut out = String::new();
-    let mut length = 0;
-    for c in text.chars() {
-        let piece = match c {
-            '\\' | '*' | '_' | '~' | '`' | '|' | '>' | '<' | '#' | '[' | ']' => format!("\\{c}"),
-            '@' => "@\u{200b}".to_owned(),
-            other => other.to_string(),
-        };
-        length += piece.chars().count();
-        if length >= limit {
-            out.push('…');
-            break;
-        }
-        out.push_str(&piece);
-    }
-    out
-}
-
-fn cut(text: &str, limit: usize) -> String {
-    if text.chars().count() <= limit { text.to_owned() } else { text.chars().take(limit - 1).chain(['…']).collect() }
+    escaped(text, limit, |c| match c {
+        '\\' | '*' | '_' | '~' | '`' | '|' | '>' | '<' | '#' | '[' | ']' => Some(format!("\\{c}")),
+        '@' => Some("@\u{200b}".to_owned()),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@
 //! never holds a secret, a webhook's address being one.
 //!
 //! Read `message` and `visible` (what is told), `templates` and `language` (in which words), `document` (reports), `error`, then the channels: `email`, `http`
-//! with `slack`, `discord` and `webhook` over it, `command`.
+//! with `chat` (`slack`, `discord`) and `webhook` over it, `command`.
 #![forbid(unsafe_code)]
 
+mod chat;
 mod command;
 mod discord;
 pub mod document;
@@ -23,14 +24,13 @@ mod veil;
 mod visible;
 mod webhook;
 
+pub use chat::ChatChannel;
 pub use command::{CommandChannel, CommandSettings};
-pub use discord::DiscordChannel;
 pub use email::{EmailChannel, EmailSettings};
 pub use error::SendError;
 pub use language::Language;
 pub use message::{Event, Field, Message, SCHEMA_VERSION, Severity};
 pub use ping::ping;
-pub use slack::SlackChannel;
 pub use templates::{Rendered, TemplateError, Templates};
 pub use visible::{visible, visible_line};
 pub use webhook::{WebhookAuthentication, WebhookChannel};

@@ -4,7 +4,10 @@
 //! 150 characters, a section 3,000, ten facts at most stand in a section. `text` beside the blocks is what
 //! a phone's notification shows.
 
-use crate::{Channel, Message, Patience, SendError, Severity, http::Poster};
+use crate::{
+    Message, Severity,
+    chat::{cut, escaped, in_block},
+};
 use serde_json::{Value, json};
 
 const HEADER: usize = 150;
@@ -12,30 +15,7 @@ const SECTION: usize = 2900;
 const FACT: usize = 400;
 const FACTS: usize = 10;
 
-/// An incoming webhook.
-pub struct SlackChannel {
-    poster: Poster,
-}
-
-impl SlackChannel {
-    /// # Errors
-    /// [`SendError::Setting`].
-    pub fn new(url: &str, patience: Patience) -> Result<Self, SendError> {
-        Ok(Self { poster: Poster::new(url, None, patience)? })
-    }
-}
-
-impl Channel for SlackChannel {
-    fn send(&self, message: &Message) -> Result<(), SendError> {
-        self.poster.post(&body(message).to_string(), &[])
-    }
-
-    fn probe(&self) -> Result<String, SendError> {
-        self.poster.reach()
-    }
-}
-
-fn body(message: &Message) -> Value {
+pub(crate) fn body(message: &Message) -> Value {
     let colour = match message.severity {
         Severity::Critical => "#c62828",
         Severity::Warning => "#ef8f00",
@@ -55,29 +35,13 @@ fn fact(field: &crate::Field) -> Value {
     json!({ "type": "mrkdwn", "text": format!("*{}*\n{}", escape(&field.name, HEADER), escape(&field.value, FACT)) })
 }
 
-/// Escaped, and not longer than `limit` characters after that. Three backquotes would end a block of text.
 fn escape(text: &str, limit: usize) -> String {
-    let mut out = String::new();
-    let mut length = 0;
-    for c in text.trim_end().replace("```", "'''").chars() {
-        let piece = match c {
-            '&' => "&amp;".to_owned(),
-            '<' => "&lt;".to_owned(),
-            '>' => "&gt;".to_owned(),
-            other => other.to_string(),
-        };
-        length += piece.chars().count();
-        if length >= limit {
-            out.push('…');
-            break;
-        }
-        out.push_str(&piece);
-    }
-    out
-}
-
-fn cut(text: &str, limit: usize) -> String {
-    if text.chars().count() <= limit { text.to_owned() } else { text.chars().take(limit - 1).chain(['…']).collect() }
+    escaped(&in_block(text), limit, |c| match c {
+        '&' => Some("&amp;".to_owned()),
+        '<' => Some("&lt;".to_owned()),
+        '>' => Some("&gt;".to_owned()),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

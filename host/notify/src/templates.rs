@@ -19,20 +19,27 @@ const LONGEST: u64 = 256 * 1024;
 const ENDINGS: [&str; 3] = ["subject", "txt", "html"];
 
 macro_rules! built_in {
-    ($language:literal: $($name:literal),*) => {
-        &[$(($name, include_str!(concat!("../templates/", $language, "/", $name)))),*]
+    ($language:literal) => {
+        &[
+            // One shape for all languages, whose words come from `words`.
+            ("layout.html", include_str!("../templates/layout.html")),
+            ("failure.html", include_str!("../templates/failure.html")),
+            ("recovery.html", include_str!("../templates/recovery.html")),
+            ("words", include_str!(concat!("../templates/", $language, "/words"))),
+            ("failure.subject", include_str!(concat!("../templates/", $language, "/failure.subject"))),
+            ("failure.txt", include_str!(concat!("../templates/", $language, "/failure.txt"))),
+            ("recovery.subject", include_str!(concat!("../templates/", $language, "/recovery.subject"))),
+            ("recovery.txt", include_str!(concat!("../templates/", $language, "/recovery.txt"))),
+            ("test.subject", include_str!(concat!("../templates/", $language, "/test.subject"))),
+            ("test.txt", include_str!(concat!("../templates/", $language, "/test.txt"))),
+            ("test.html", include_str!(concat!("../templates/", $language, "/test.html"))),
+        ]
     };
 }
 
 /// Every template of a language; each language has the same.
-const ENGLISH: &[(&str, &str)] = built_in!(
-    "en": "layout.html", "words", "failure.subject", "failure.txt", "failure.html", "recovery.subject", "recovery.txt", "recovery.html",
-    "test.subject", "test.txt", "test.html"
-);
-const DUTCH: &[(&str, &str)] = built_in!(
-    "nl": "layout.html", "words", "failure.subject", "failure.txt", "failure.html", "recovery.subject", "recovery.txt", "recovery.html",
-    "test.subject", "test.txt", "test.html"
-);
+const ENGLISH: &[(&str, &str)] = built_in!("en");
+const DUTCH: &[(&str, &str)] = built_in!("nl");
 
 /// Why a template could not be used.
 #[derive(Debug, thiserror::Error)]

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
 use havun_notify::{
-    Channel, CommandChannel, CommandSettings, DiscordChannel, Event, Field, Message, Patience, SendError, Severity, SlackChannel,
-    WebhookAuthentication, WebhookChannel,
+    Channel, ChatChannel, CommandChannel, CommandSettings, Event, Field, Message, Patience, SendError, Severity, WebhookAuthentication,
+    WebhookChannel,
 };
 use havun_tests::{HttpReceiver, SmtpSecurity, SmtpServer};
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
@@ -77,7 +77,7 @@ fn a_bearer_token_is_sent_and_never_told() {
 #[test]
 fn slack_gets_its_own_form_and_nobody_is_called() {
     let receiver = HttpReceiver::start();
-    SlackChannel::new(&receiver.url(SECRET), Patience::default()).unwrap().send(&message()).unwrap();
+    ChatChannel::slack(&receiver.url(SECRET), Patience::default()).unwrap().send(&message()).unwrap();
     let json = receiver.received()[0].json();
     let body = json.to_string();
     assert!(!body.contains("<!channel>") && !body.contains("<@U1>") && body.contains("&lt;!channel&gt; &amp;"), "{body}");
@@ -91,7 +91,7 @@ fn slack_gets_its_own_form_and_nobody_is_called() {
 fn discord_gets_its_own_form_and_nobody_is_called() {
     let receiver = HttpReceiver::start();
     receiver.answer(204, &[], "");
-    DiscordChannel::new(&receiver.url(SECRET), Patience::default()).unwrap().send(&message()).unwrap();
+    ChatChannel::discord(&receiver.url(SECRET), Patience::default()).unwrap().send(&message()).unwrap();
     let json = receiver.received()[0].json();
     assert_eq!(json["allowed_mentions"]["parse"].as_array().map(Vec::len), Some(0));
     assert_eq!(json["embeds"][0]["timestamp"], "2026-11-21T02:00:00Z");
@@ -104,8 +104,8 @@ fn long_messages_stay_within_what_slack_and_discord_take() {
     let mut long = message();
     (long.subject, long.text) = ("<".repeat(5000), "&<>`".repeat(5000));
     long.fields = (0..60).map(|_| Field { name: "*n".repeat(400), value: "<v".repeat(4000) }).collect();
-    SlackChannel::new(&receiver.url("/s"), Patience::default()).unwrap().send(&long).unwrap();
-    DiscordChannel::new(&receiver.url("/d"), Patience::default()).unwrap().send(&long).unwrap();
+    ChatChannel::slack(&receiver.url("/s"), Patience::default()).unwrap().send(&long).unwrap();
+    ChatChannel::discord(&receiver.url("/d"), Patience::default()).unwrap().send(&long).unwrap();
     let received = receiver.received();
     let characters = |value: &serde_json::Value| value.as_str().unwrap().chars().count();
     let slack = &received[0].json()["attachments"][0]["blocks"];
@@ -187,7 +187,7 @@ fn an_untrusted_certificate_is_refused_and_an_own_authority_accepted() {
 #[test]
 fn only_http_addresses_are_webhooks_and_no_fault_shows_the_address() {
     for url in ["file:///etc/passwd", "gopher://127.0.0.1/sEcReT-hOoK", "sEcReT-hOoK", "https://user:sEcReT-hOoK@example.org/"] {
-        let error = SlackChannel::new(url, Patience::default()).err().unwrap();
+        let error = ChatChannel::slack(url, Patience::default()).err().unwrap();
         assert!(matches!(error, SendError::Setting { .. }) && !format!("{error:?}").contains("sEcReT"), "{error:?}");
     }
 }

@@ -16,6 +16,7 @@ use havun_model::{
 use havun_vault::{keys::Identity, store::Store as _};
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
     sync::Arc,
@@ -99,6 +100,28 @@ fn a_shell_with_openssl_says_what_is_damaged() {
         assert_eq!(ended.status.code(), Some(5), "{}", text(&ended.stderr));
         assert!(text(&ended.stderr).contains("is not what its name says"), "{}", text(&ended.stderr));
     }
+}
+
+/// `tests/decoder/hostile_vaults.py` makes them: texts that bash would run, paths and packs that lead out of the target.
+#[test]
+fn a_shell_with_openssl_runs_nothing_and_writes_nothing_elsewhere_whatever_a_vault_says() {
+    let decoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/decoder");
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new("python3").arg("-B").arg(decoder.join("hostile_vaults.py")).arg(folder.path()).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let vaults: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let outside = folder.path().join("outside");
+    for vault in vaults.iter().filter(|path| path.join("vault.json").exists()) {
+        let target = folder.path().join("target");
+        let ended = Command::new("bash").arg(decoder.join("havun_restore.sh")).args([vault, &target]).output().unwrap();
+        let said = format!("{}: {}", vault.display(), text(&ended.stderr));
+        assert_eq!(ended.status.success() && vault.ends_with("good"), vault.ends_with("good"), "{said}");
+        assert!(!folder.path().join("RAN").exists(), "{said}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{said}");
+        assert_eq!(fs::metadata(&outside).unwrap().permissions().mode() & 0o777, 0o700, "{said}");
+        let _ = fs::remove_dir_all(&target);
+    }
+    assert_eq!(vaults.len(), 13, "outside, and twelve vaults");
 }
 
 /// Not only what an earlier version wrote: runs, a clean-up that marks and one that deletes, a new epoch.

@@ -8,7 +8,7 @@ use crate::{
     report::{Failure, SCHEMA_VERSION},
 };
 use havun_notify::{
-    Channel, CommandChannel, CommandSettings, DiscordChannel, EmailChannel, EmailSettings, Patience, SendError, SlackChannel,
+    Channel, ChatChannel, CommandChannel, CommandSettings, EmailChannel, EmailSettings, Patience, SendError,
     WebhookAuthentication, WebhookChannel,
 };
 use serde::Serialize;
@@ -49,8 +49,8 @@ pub(super) fn open(config: &ChannelConfig) -> Result<Box<dyn Channel>, SendError
     let patience = Patience::default();
     Ok(match &config.kind {
         ChannelKind::Email(email) => Box::new(EmailChannel::new(mail(email)?)?),
-        ChannelKind::Slack { webhook } => Box::new(SlackChannel::new(&secret("webhook", webhook)?, patience)?),
-        ChannelKind::Discord { webhook } => Box::new(DiscordChannel::new(&secret("webhook", webhook)?, patience)?),
+        ChannelKind::Slack { webhook } => Box::new(ChatChannel::slack(&secret("webhook", webhook)?, patience)?),
+        ChannelKind::Discord { webhook } => Box::new(ChatChannel::discord(&secret("webhook", webhook)?, patience)?),
         ChannelKind::Webhook { url, secret: signing, bearer, ca_file } => {
             let authentication = match (signing, bearer) {
                 (Some(signing), _) => WebhookAuthentication::Signature(secret("secret", signing)?),
